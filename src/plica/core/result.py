@@ -1,0 +1,102 @@
+"""What every answer carries: how sure it is (standing) and how much of the question it covers (completeness)."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+class Standing(str, enum.Enum):
+    """How an answer is known, strongest first.
+
+    Only the first two may be called a bound, a proof, or "none".
+    """
+
+    CERTIFIED = "certified"  # checked in integers or rationals
+    RIGOROUS = "rigorous"  # float arithmetic with a proven error bound
+    NUMERICAL = "numerical"  # float arithmetic, no proven bound
+    ESTIMATE = "estimate"  # sampled, or searched without a proof
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether the answer may be printed as proven."""
+        return self in (Standing.CERTIFIED, Standing.RIGOROUS)
+
+
+class Completeness(str, enum.Enum):
+    """How much of the question an answer covers."""
+
+    COMPLETE = "complete"
+    BUDGET = "budget reached"
+    INTERRUPTED = "interrupted"
+    INFEASIBLE = "infeasible"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+def weakest(standings: Any) -> Standing:
+    """Return the weakest of some standings; an answer made of several is as sure as its weakest part."""
+    order = list(Standing)
+    return max((Standing(s) for s in standings), key=order.index, default=Standing.CERTIFIED)
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """Base of all results: a frozen record of NumPy arrays, numbers and words.
+
+    Attributes
+    ----------
+    standing : Standing
+        How the answer is known.
+    completeness : Completeness
+        How much of the question it covers.
+    header : dict
+        Versions, hashes, options, seed and time of the run; see `plica.store.header`.
+    """
+
+    standing: Standing
+    completeness: Completeness
+    header: dict[str, Any]
+
+    def summary(self) -> str:
+        """One or more lines of plain text below the first line of the repr; subclasses say more."""
+        return ""
+
+    def __repr__(self) -> str:
+        first = f"{type(self).__name__}: {self.standing}, {self.completeness}"
+        body = self.summary()
+        return f"{first}\n{body}" if body else first
+
+    def _repr_html_(self) -> str:
+        import html
+
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in the result as plain Python values, fit for JSON."""
+        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+
+def _plain(value: Any) -> Any:
+    """Turn a field into plain Python values."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, np.ndarray):
+        return [_plain(v) for v in value.tolist()] if value.dtype == object else value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
