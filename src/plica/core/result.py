@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 
-class Standing(str, enum.Enum):
+class Standing(enum.StrEnum):
     """How an answer is known, strongest first.
 
     Only the first two may be called a bound, a proof, or "none".
@@ -21,25 +21,19 @@ class Standing(str, enum.Enum):
     NUMERICAL = "numerical"  # float arithmetic, no proven bound
     ESTIMATE = "estimate"  # sampled, or searched without a proof
 
-    def __str__(self) -> str:
-        return self.value
-
     @property
     def is_proof(self) -> bool:
         """Whether the answer may be printed as proven."""
         return self in (Standing.CERTIFIED, Standing.RIGOROUS)
 
 
-class Completeness(str, enum.Enum):
+class Completeness(enum.StrEnum):
     """How much of the question an answer covers."""
 
     COMPLETE = "complete"
     BUDGET = "budget reached"
     INTERRUPTED = "interrupted"
     INFEASIBLE = "infeasible"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 def weakest(standings: Any) -> Standing:

@@ -11,7 +11,7 @@ import numpy as np
 from plica.core.result import Result
 
 
-class Kind(str, enum.Enum):
+class Kind(enum.StrEnum):
     """The shape of a set of inputs with equal activity.
 
     Behrmann et al. (2018) call SINGLETON and COMPACT "finite" (Theorem 4).
@@ -23,9 +23,6 @@ class Kind(str, enum.Enum):
     COMPACT = "compact"  # bounded, dimension >= 1
     UNBOUNDED = "unbounded"
     UNDECIDED = "undecided"  # a budget was reached, or the question is open; the reason says which
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,0 +1,443 @@
+"""Affine nodes: dense, convolution, gather, scale, sum, concatenation.
+
+Every node is x -> A x + bias. `apply` is the linear part A, batched; `adjoint` is its transpose; `magnitude` is the
+node with |A| (for error bounds); `entries` is A as an exact sparse matrix. Values carry a leading batch axis; parameters do
+not, except in nodes made by `freeze`, whose `Scale.factor` or `Gather.index` may carry the batch axis of a pattern.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+@runtime_checkable
+class Affine(Protocol):
+    """What every affine node offers.
+
+    `terms` bounds the number of roundings behind one output: computed and exact output differ by at most
+    ``gamma(terms) * (|A| |x| + |bias|)``, in any order of summation (Higham, Accuracy and Stability, s. 3.1).
+    """
+
+    bias: Tensor | None
+
+    @property
+    def terms(self) -> int:
+        """Roundings behind one output."""
+    def shape(self, *inputs: Shape) -> Shape:
+        """Shape of one output, without the batch axis."""
+    def apply(self, *v: Tensor) -> Tensor:
+        """The linear part."""
+    def adjoint(self, w: Tensor) -> tuple[Tensor,]:
+        """The transpose of the linear part, one result per input."""
+    def magnitude(self) -> Affine:
+        """The node with absolute entries and bias."""
+    def entries(self) -> tuple[sp.csr_array,]:
+        """The linear part as exact sparse matrices, one per input."""
+
+
+def evaluate(node: Affine, *v: Tensor) -> Tensor:
+    """A v + bias."""
+    out = node.apply(*v)
+    return out if node.bias is None else out + node.bias
+
+
+def _absolute(t: Tensor | None) -> Tensor | None:
+    return None if t is None else t.abs()
+
+
+def _numpy(t: Tensor) -> np.ndarray:
+    return t.detach().cpu().numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """x -> x W' + bias along the last axis.
+
+    Parameters
+    ----------
+    weight : Tensor, shape (m, n)
+    bias : Tensor, shape (m,), optional
+    input_shape : tuple of int
+        Shape of one input; the last entry is n.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    input_shape: Shape
+
+    @property
+    def terms(self) -> int:
+        """Roundings behind one output."""
+        return self.weight.shape[1] + 1
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Shape of one output."""
+        return (*inputs[0][:-1], self.weight.shape[0])
+
+    def apply(self, *v: Tensor) -> Tensor:
+        """W v."""
+        return F.linear(v[0], self.weight)
+
+    def adjoint(self, w: Tensor) -> tuple[Tensor, ...]:
+        """W' w."""
+        return (w @ self.weight,)
+
+    def magnitude(self) -> Dense:
+        """The node of |W| and |bias|."""
+        return Dense(self.weight.abs(), _absolute(self.bias), self.input_shape)
+
+    def entries(self) -> tuple[sp.csr_array, ...]:
+        """W, once per leading index."""
+        matrix = sp.csr_array(_numpy(self.weight))
+        repeats = math.prod(self.input_shape[:-1])
+        return (matrix if repeats == 1 else sp.csr_array(sp.kron(sp.eye_array(repeats), matrix, format="csr")),)
+
+
+@dataclass(frozen=True, eq=False)
+class Conv:
+    """Convolution (cross-correlation, as in torch) in one or two dimensions with zero padding.
+
+    Parameters
+    ----------
+    weight : Tensor, shape (c_out, c_in / groups, *kernel)
+    bias : Tensor, shape (c_out, 1, ...), optional
+    input_shape : tuple of int
+        (c_in, *size).
+    stride, dilation : tuple of int
+        One entry per spatial axis.
+    padding : tuple of (int, int)
+        Zeros before and after, per spatial axis.
+    groups : int
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    input_shape: Shape
+    stride: Shape
+    padding: tuple[tuple[int, int], ...]
+    dilation: Shape
+    groups: int = 1
+
+    @property
+    def terms(self) -> int:
+        """Roundings behind one output."""
+        return math.prod(self.weight.shape[1:]) + 1
+
+    @property
+    def _kernel(self) -> Shape:
+        return tuple(self.weight.shape[2:])
+
+    @property
+    def _torch_padding(self) -> list[int]:
+        return [p for pair in reversed(self.padding) for p in pair]
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Shape of one output."""
+        size = tuple(
+            (n + sum(p) - d * (k - 1) - 1) // s + 1
+            for n, p, d, k, s in zip(inputs[0][1:], self.padding, self.dilation, self._kernel, self.stride, strict=True)
+        )
+        return (self.weight.shape[0], *size)
+
+    def apply(self, *v: Tensor) -> Tensor:
+        """Convolve."""
+        x = F.pad(v[0], self._torch_padding) if any(map(any, self.padding)) else v[0]
+        function = F.conv1d if len(self.stride) == 1 else F.conv2d
+        return function(x, self.weight, None, self.stride, 0, self.dilation, self.groups)
+
+    def adjoint(self, w: Tensor) -> tuple[Tensor, ...]:
+        """Transposed convolution, cropped by the padding."""
+        padded = [n + sum(p) for n, p in zip(self.input_shape[1:], self.padding, strict=True)]
+        extra = [
+            n - ((o - 1) * s + d * (k - 1) + 1)
+            for n, o, s, d, k in zip(padded, w.shape[2:], self.stride, self.dilation, self._kernel, strict=True)
+        ]
+        function = F.conv_transpose1d if len(self.stride) == 1 else F.conv_transpose2d
+        # Inputs the last window does not reach have no output behind them: zeros, appended here.
+        out = function(w, self.weight, None, self.stride, 0, 0, self.groups, self.dilation)
+        if any(extra):
+            out = F.pad(out, [q for e in reversed(extra) for q in (0, e)])
+        for axis, ((before, _), n) in enumerate(zip(self.padding, self.input_shape[1:], strict=True), 2):
+            out = out.narrow(axis, before, n)
+        return (out,)
+
+    def magnitude(self) -> Conv:
+        """The node of |weight| and |bias|."""
+        return Conv(
+            self.weight.abs(),
+            _absolute(self.bias),
+            self.input_shape,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
+
+    def entries(self) -> tuple[sp.csr_array, ...]:
+        """The unrolled convolution, one nonzero per weight and place."""
+        n = math.prod(self.input_shape)
+        place = torch.arange(1, n + 1, dtype=torch.float64).reshape(1, *self.input_shape)
+        place = F.pad(place, self._torch_padding)
+        if len(self.stride) == 1:
+            place, kernel, stride, dilation = (
+                place[:, :, None],
+                (1, *self._kernel),
+                (1, *self.stride),
+                (1, *self.dilation),
+            )
+        else:
+            kernel, stride, dilation = self._kernel, self.stride, self.dilation
+        patches = F.unfold(place, kernel, dilation, 0, stride)[0].long()  # (c_in * k, places); 0 = padding
+        places, per_group = patches.shape[1], math.prod(self.weight.shape[1:])
+        c_out = self.weight.shape[0]
+        group = torch.arange(c_out) // (c_out // self.groups)
+        columns = patches.reshape(self.groups, per_group, places)[group].transpose(1, 2)  # (c_out, places, k)
+        values = self.weight.cpu().reshape(c_out, 1, per_group).expand(-1, places, -1)
+        rows = torch.arange(c_out * places).reshape(c_out, places, 1).expand_as(columns)
+        keep = (columns > 0) & (values != 0)
+        data = (_numpy(values[keep]), (_numpy(rows[keep]), _numpy(columns[keep] - 1)))
+        return (sp.csr_array(sp.coo_array(data, shape=(c_out * places, n))),)
+
+
+@dataclass(frozen=True, eq=False)
+class Gather:
+    """Pick entries of the flattened input: reshape, transpose, slice, pad, index, expand.
+
+    Parameters
+    ----------
+    index : Tensor of int64, shape (size,) or (batch, size), optional
+        Flat input index of every output; -1 gives zero. None: the identity (a reshape).
+    input_shape, output_shape : tuple of int
+    bias : Tensor, optional
+        Constant part (padding with a value).
+    """
+
+    index: Tensor | None
+    input_shape: Shape
+    output_shape: Shape
+    bias: Tensor | None = None
+
+    @property
+    def terms(self) -> int:
+        """Roundings behind one output: the addition of the bias, if any."""
+        return 0 if self.bias is None else 1
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Shape of one output."""
+        return self.output_shape
+
+    def apply(self, *v: Tensor) -> Tensor:
+        """Pick."""
+        flat = v[0].flatten(1)
+        if self.index is not None:
+            index = self.index
+            if index.ndim == 1:
+                picked = flat.index_select(1, index.clamp(min=0))
+            else:
+                rows = max(len(flat), len(index))
+                picked = flat.expand(rows, -1).gather(1, index.clamp(min=0).expand(rows, -1))
+            flat = torch.where(index >= 0, picked, 0.0) if bool((index < 0).any()) else picked
+        return flat.reshape(-1, *self.output_shape)
+
+    def adjoint(self, w: Tensor) -> tuple[Tensor, ...]:
+        """Add every output back to where it came from."""
+        flat = w.flatten(1)
+        if self.index is None:
+            return (flat.reshape(-1, *self.input_shape),)
+        index = self.index.expand(len(flat), -1) if self.index.ndim == 1 or len(self.index) == 1 else self.index
+        flat = flat.expand(len(index), -1)
+        out = flat.new_zeros(len(index), math.prod(self.input_shape))
+        out = out.scatter_add(1, index.clamp(min=0), torch.where(index >= 0, flat, 0.0))
+        return (out.reshape(-1, *self.input_shape),)
+
+    def magnitude(self) -> Gather:
+        """The same gather with |bias|."""
+        return Gather(self.index, self.input_shape, self.output_shape, _absolute(self.bias))
+
+    def entries(self) -> tuple[sp.csr_array, ...]:
+        """Zero-one matrix; only for an index without batch axis."""
+        n, m = math.prod(self.input_shape), math.prod(self.output_shape)
+        index = np.arange(n) if self.index is None else _numpy(self.index)
+        rows = np.flatnonzero(index >= 0)
+        data = (np.ones(len(rows)), (rows, index[rows]))
+        return (sp.csr_array(sp.coo_array(data, shape=(m, n))),)
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """x -> x * factor / divisor + bias, broadcast against the input.
+
+    The divisor is kept apart so that averages and divisions stay exact rationals in exact arithmetic.
+    """
+
+    factor: Tensor
+    bias: Tensor | None
+    input_shape: Shape
+    divisor: Tensor | None = None
+
+    @property
+    def terms(self) -> int:
+        """Roundings behind one output: product, quotient, sum."""
+        return 3
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Shape of one output."""
+        return inputs[0]
+
+    def apply(self, *v: Tensor) -> Tensor:
+        """Multiply, then divide."""
+        out = v[0] * self.factor
+        return out if self.divisor is None else out / self.divisor
+
+    def adjoint(self, w: Tensor) -> tuple[Tensor, ...]:
+        """The same: the matrix is diagonal."""
+        return (self.apply(w),)
+
+    def magnitude(self) -> Scale:
+        """The node of |factor| / |divisor| and |bias|."""
+        return Scale(self.factor.abs(), _absolute(self.bias), self.input_shape, _absolute(self.divisor))
+
+    def entries(self) -> tuple[sp.csr_array, ...]:
+        """The factors as a diagonal matrix, without the divisor; only for factors without batch axis."""
+        diagonal = _numpy(self.factor.expand(self.input_shape)).ravel()
+        return (sp.csr_array(sp.diags_array(diagonal)),)
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """sum_i c_i v_i of inputs of equal shape; residual connections."""
+
+    coefficients: tuple[float, ...]
+    input_shape: Shape
+    bias: Tensor | None = None
+
+    @property
+    def terms(self) -> int:
+        """Roundings behind one output."""
+        return len(self.coefficients) + (self.bias is not None) + any(abs(c) != 1 for c in self.coefficients)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Shape of one output."""
+        return inputs[0]
+
+    def apply(self, *v: Tensor) -> Tensor:
+        """Add."""
+        parts = [x if c == 1 else c * x for c, x in zip(self.coefficients, v, strict=True)]
+        return sum(parts[1:], start=parts[0])
+
+    def adjoint(self, w: Tensor) -> tuple[Tensor, ...]:
+        """A copy for every input."""
+        return tuple(c * w for c in self.coefficients)
+
+    def magnitude(self) -> Sum:
+        """The sum with |c_i|."""
+        return Sum(tuple(map(abs, self.coefficients)), self.input_shape, _absolute(self.bias))
+
+    def entries(self) -> tuple[sp.csr_array, ...]:
+        """Multiples of the identity."""
+        eye = sp.csr_array(sp.eye_array(math.prod(self.input_shape)))
+        return tuple(sp.csr_array(c * eye) for c in self.coefficients)
+
+
+@dataclass(frozen=True, eq=False)
+class Concat:
+    """Join inputs along an axis (0 is the first axis after the batch)."""
+
+    axis: int
+    input_shapes: tuple[Shape, ...]
+    bias: Tensor | None = None
+
+    @property
+    def terms(self) -> int:
+        """Roundings behind one output: the addition of the bias, if any."""
+        return 0 if self.bias is None else 1
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Shape of one output."""
+        out = list(inputs[0])
+        out[self.axis] = sum(s[self.axis] for s in inputs)
+        return tuple(out)
+
+    def apply(self, *v: Tensor) -> Tensor:
+        """Join."""
+        rows = max(len(x) for x in v)
+        return torch.cat([x.expand(rows, *x.shape[1:]) for x in v], dim=self.axis + 1)
+
+    def adjoint(self, w: Tensor) -> tuple[Tensor, ...]:
+        """Split."""
+        return tuple(w.split([s[self.axis] for s in self.input_shapes], dim=self.axis + 1))
+
+    def magnitude(self) -> Concat:
+        """The same join with |bias|."""
+        return Concat(self.axis, self.input_shapes, _absolute(self.bias))
+
+    def entries(self) -> tuple[sp.csr_array, ...]:
+        """Zero-one matrices."""
+        sizes = [math.prod(s) for s in self.input_shapes]
+        places = [
+            np.arange(a, b).reshape(s)
+            for a, b, s in zip(np.cumsum([0, *sizes[:-1]]), np.cumsum(sizes), self.input_shapes, strict=True)
+        ]
+        order = np.concatenate(places, axis=self.axis).ravel()
+        joined = sp.csr_array((np.ones(len(order)), order, np.arange(len(order) + 1)), shape=(len(order), sum(sizes)))
+        ends = np.cumsum([0, *sizes])
+        return tuple(sp.csr_array(joined[:, a:b]) for a, b in itertools.pairwise(ends))
+
+
+@dataclass(frozen=True, eq=False)
+class Transposed:
+    """The transpose of another node, as a node: transposed convolution is ``Transposed(Conv(...), bias)``."""
+
+    node: Dense | Conv | Gather
+    bias: Tensor | None
+    output_shape: Shape
+
+    @property
+    def terms(self) -> int:
+        """Roundings behind one output: no column of the matrix holds more weights than the tensor."""
+        if isinstance(self.node, Gather):
+            return math.prod(self.node.output_shape) + 1
+        return self.node.weight.numel() + 1
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Shape of one output."""
+        return self.output_shape
+
+    def apply(self, *v: Tensor) -> Tensor:
+        """A' v."""
+        return self.node.adjoint(v[0])[0]
+
+    def adjoint(self, w: Tensor) -> tuple[Tensor, ...]:
+        """A w."""
+        return (self.node.apply(w),)
+
+    def magnitude(self) -> Transposed:
+        """The transpose of |A|, with |bias|."""
+        return Transposed(self.node.magnitude(), _absolute(self.bias), self.output_shape)
+
+    def entries(self) -> tuple[sp.csr_array, ...]:
+        """The transposed matrix."""
+        return (sp.csr_array(self.node.entries()[0].T),)
+
+
+def permute(order: Sequence[int], input_shape: Shape) -> Gather:
+    """The node that transposes axes (batch axis not counted)."""
+    index = torch.arange(math.prod(input_shape)).reshape(input_shape).permute(*order)
+    return Gather(index.flatten(), input_shape, tuple(index.shape))
+
+
+def reshape(input_shape: Shape, output_shape: Shape) -> Gather:
+    """The node that keeps the order of the entries and changes the shape."""
+    return Gather(None, input_shape, output_shape)
