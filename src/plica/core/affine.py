@@ -35,14 +35,19 @@ class Affine(Protocol):
     @property
     def terms(self) -> int:
         """Roundings behind one output."""
+
     def shape(self, *inputs: Shape) -> Shape:
         """Shape of one output, without the batch axis."""
+
     def apply(self, *v: Tensor) -> Tensor:
         """The linear part."""
+
     def adjoint(self, w: Tensor) -> tuple[Tensor,]:
         """The transpose of the linear part, one result per input."""
+
     def magnitude(self) -> Affine:
         """The node with absolute entries and bias."""
+
     def entries(self) -> tuple[sp.csr_array,]:
         """The linear part as exact sparse matrices, one per input."""
 
@@ -267,9 +272,9 @@ class Gather:
         return Gather(self.index, self.input_shape, self.output_shape, _absolute(self.bias))
 
     def entries(self) -> tuple[sp.csr_array, ...]:
-        """Zero-one matrix; only for an index without batch axis."""
+        """Zero-one matrix; the index may carry a batch axis of one."""
         n, m = math.prod(self.input_shape), math.prod(self.output_shape)
-        index = np.arange(n) if self.index is None else _numpy(self.index)
+        index = np.arange(n) if self.index is None else _numpy(self.index).reshape(m)
         rows = np.flatnonzero(index >= 0)
         data = (np.ones(len(rows)), (rows, index[rows]))
         return (sp.csr_array(sp.coo_array(data, shape=(m, n))),)
@@ -310,8 +315,8 @@ class Scale:
         return Scale(self.factor.abs(), _absolute(self.bias), self.input_shape, _absolute(self.divisor))
 
     def entries(self) -> tuple[sp.csr_array, ...]:
-        """The factors as a diagonal matrix, without the divisor; only for factors without batch axis."""
-        diagonal = _numpy(self.factor.expand(self.input_shape)).ravel()
+        """The factors as a diagonal matrix, without the divisor; the factor may carry a batch axis of one."""
+        diagonal = _numpy(self.factor.expand(1, *self.input_shape)).ravel()
         return (sp.csr_array(sp.diags_array(diagonal)),)
 
 

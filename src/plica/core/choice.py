@@ -24,14 +24,19 @@ class Choice(Protocol):
     @property
     def faces(self) -> int:
         """Margin rows per output."""
+
     def shape(self, *inputs: Shape) -> Shape:
         """Shape of one output, without the batch axis."""
+
     def value(self, z: Tensor) -> Tensor:
         """The function itself, batched and differentiable."""
+
     def choose(self, z: Tensor) -> Tensor:
         """Winning branch of every output; the lowest on a tie."""
+
     def freeze(self, branches: Tensor) -> Affine:
         """The affine node of these branches."""
+
     def margins(self, branches: Tensor) -> Affine:
         """Affine rows, >= 0 exactly where these branches are right."""
 

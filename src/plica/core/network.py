@@ -84,3 +84,265 @@ class Graph:
         if not kept or kept[-1].name != output:  # the input itself: one identity node
             kept.append(Node("identity", Gather(None, self.input_shape, self.input_shape), (output,), self.input_shape))
         return Network(self.input_shape, tuple(kept), origin or Origin())
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A piecewise-linear network: a graph whose every node is affine or a choice, in topological order.
+
+    Attributes
+    ----------
+    input_shape : tuple of int
+        Shape of one input, without batch axis.
+    nodes : tuple of Node
+        The last one is the output.
+    origin : Origin
+        Where it came from and what loading changed.
+
+    Notes
+    -----
+    All arithmetic is float64. Claims are about the real-arithmetic map of the stored weights.
+    """
+
+    input_shape: Shape
+    nodes: tuple[Node, ...]
+    origin: Origin = field(default_factory=Origin)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
+
+    def __repr__(self) -> str:
+        units = sum(math.prod(self[name].shape) for name in self.choices)
+        return (
+            f"Network({self.origin.name!r}: {self.input_shape} -> {self.output_shape}, "
+            f"{len(self.nodes)} nodes, {units} units in {len(self.choices)} choice layers)"
+        )
+
+    def __getitem__(self, name: str) -> Node:
+        return self._by_name[name]  # type: ignore[attr-defined]
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of one output."""
+        return self.nodes[-1].shape
+
+    @property
+    def output(self) -> str:
+        """Name of the output value."""
+        return self.nodes[-1].name
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Names of the choice nodes."""
+        return tuple(n.name for n in self.nodes if isinstance(n.op, Choice))
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers, the values of ``layer=``: every choice node, and the output."""
+        return self.choices if self.output in self.choices else (*self.choices, self.output)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((t.device for node in self.nodes for t in vars(node.op).values() if isinstance(t, Tensor)),
+                    torch.device("cpu"))  # fmt: skip
+
+    def shape_of(self, value: str) -> Shape:
+        """Shape of a named value; "input" is the network's input."""
+        return self.input_shape if value == INPUT else self[value].shape
+
+    def resolve(self, layer: str | int, side: str = "post") -> str:
+        """Name of the value that a layer stands for.
+
+        Parameters
+        ----------
+        layer : str or int
+            A node's name, or an index into `layers`, as ``plica info`` prints them.
+        side : {"post", "pre"}
+            After the node or before it.
+        """
+        if isinstance(layer, (int, np.integer)):
+            if not -len(self.layers) <= layer < len(self.layers):
+                raise ArgumentError(f"layer = {layer}: the network has {len(self.layers)} layers, {self.layers}.")
+            layer = self.layers[layer]
+        if layer == INPUT:
+            return INPUT
+        if layer not in self._by_name:  # type: ignore[attr-defined]
+            raise ArgumentError(f"layer = {layer!r}: no node of that name. The layers are {', '.join(self.layers)}.")
+        if side not in ("post", "pre"):
+            raise ArgumentError(f"side = {side!r}: use 'post' or 'pre'.")
+        if side == "post":
+            return layer
+        if len(self[layer].inputs) != 1:
+            raise ArgumentError(f"layer = {layer!r} has {len(self[layer].inputs)} inputs; name one of them instead.")
+        return self[layer].inputs[0]
+
+    def as_batch(self, x: Tensor | np.ndarray) -> Tensor:
+        """Return x as a float64 batch on the network's device; a single input becomes a batch of one.
+
+        Raises
+        ------
+        ShapeError
+            When x is neither one input, nor a batch, nor data of equal size that can be reshaped.
+        """
+        t = torch.as_tensor(np.asarray(x) if isinstance(x, (list, tuple)) else x)
+        t = t.to(dtype=torch.float64, device=self.device)
+        shape, size = self.input_shape, math.prod(self.input_shape)
+        if tuple(t.shape[1:]) == shape:
+            return t
+        if tuple(t.shape) == shape:
+            return t[None]
+        if t.ndim > 1 and t[0].numel() == size:
+            return t.reshape(-1, *shape)
+        if t.numel() == size:
+            return t.reshape(1, *shape)
+        raise ShapeError(
+            f"The input has shape {tuple(t.shape)}; the network reads {shape} (or a batch of them, {('n', *shape)})."
+        )
+
+    def __call__(self, x: Tensor | np.ndarray) -> Tensor:
+        """Outputs for a batch of inputs (or one input), batched and differentiable."""
+        single = tuple(np.shape(x)) == self.input_shape
+        out = self.values(self.as_batch(x), self.output)[self.output]
+        return out[0] if single else out
+
+    def values(self, x: Tensor | np.ndarray, *wanted: str) -> dict[str, Tensor]:
+        """Values of the named nodes (all by default) for a batch of inputs."""
+        kept = set(wanted) or {INPUT, *self._by_name}  # type: ignore[attr-defined]
+        last_use = {name: i for i, node in enumerate(self.nodes) for name in node.inputs}
+        values = {INPUT: self.as_batch(x)}
+        for i, node in enumerate(self.nodes):
+            inputs = [values[name] for name in node.inputs]
+            values[node.name] = node.op.value(*inputs) if isinstance(node.op, Choice) else evaluate(node.op, *inputs)
+            for name in node.inputs:
+                if last_use[name] == i and name not in kept:
+                    values.pop(name, None)
+            if kept <= values.keys():
+                break
+        return {name: values[name] for name in values if name in kept}
+
+    def pattern(self, x: Tensor | np.ndarray, chunk: int = 256) -> Pattern:
+        """Patterns of a batch of inputs, every branch decided exactly (see `plica.core.pattern`)."""
+        batch = self.as_batch(x)
+        if not bool(torch.isfinite(batch).all()):
+            raise ArgumentError("The input holds NaN or infinite entries; a pattern needs finite ones.")
+        parts = [choose_exactly(self.nodes, batch[i : i + chunk]).branches for i in range(0, len(batch), chunk)]
+        return Pattern({name: torch.cat([p[name] for p in parts]) for name in self.choices})
+
+    def freeze(self, pattern: Pattern) -> Network:
+        """The affine network of a pattern (or of a batch of patterns, each applied to its own row)."""
+        nodes = tuple(
+            replace(node, op=node.op.freeze(pattern.branches[node.name])) if isinstance(node.op, Choice) else node
+            for node in self.nodes
+        )
+        return Network(self.input_shape, nodes, self.origin)
+
+    def on(self, plane: object) -> Network:
+        """The network restricted to an affine slice x = origin + sum_i s_i basis_i, as a network of s.
+
+        Parameters
+        ----------
+        plane : object with ``origin`` (n,) and ``basis`` (k, n)
+            For instance `plica.Plane` or `plica.Segment`.
+        """
+        basis = torch.as_tensor(np.asarray(plane.basis), dtype=torch.float64)  # type: ignore[attr-defined]
+        origin = torch.as_tensor(np.asarray(plane.origin), dtype=torch.float64)  # type: ignore[attr-defined]
+        k, n = basis.reshape(len(basis), -1).shape
+        if n != math.prod(self.input_shape):
+            raise ShapeError(f"The slice lies in {n} dimensions; the network reads {self.input_shape}.")
+        graph = Graph((k,))
+        slice_op = Dense(basis.reshape(k, n).T.contiguous().to(self.device), origin.reshape(n).to(self.device), (k,))
+        start = graph.add("slice", slice_op, INPUT)
+        start = graph.add("slice_shape", Gather(None, (n,), self.input_shape), start)
+        return _copy(self.nodes, graph, {INPUT: start}).network(None, self.origin)
+
+    def upto(self, layer: str | int, side: str = "post") -> Network:
+        """The part of the network from its input to a layer."""
+        return _copy(self.nodes, Graph(self.input_shape), {INPUT: INPUT}).network(
+            self.resolve(layer, side), self.origin
+        )
+
+    def after(self, layer: str | int, side: str = "post") -> Network:
+        """The part of the network that reads a layer.
+
+        Raises
+        ------
+        ArgumentError
+            When the layer does not cut the graph (it lies inside a residual branch).
+        """
+        name = self.resolve(layer, side)
+        start = 0 if name == INPUT else 1 + self.nodes.index(self[name])
+        known, later = {name}, []
+        for node in self.nodes[start:]:
+            missing = [i for i in node.inputs if i not in known]
+            if missing:
+                raise ArgumentError(
+                    f"layer = {name!r} does not cut the graph: node {node.name!r} also reads {missing[0]!r}. "
+                    "Name a layer that everything after it depends on alone."
+                )
+            known.add(node.name)
+            later.append(node)
+        return _copy(tuple(later), Graph(self.shape_of(name)), {name: INPUT}).network(None, self.origin)
+
+    def block(self, layer: str | int, side: str = "pre") -> tuple[Network, tuple[str, ...]]:
+        """The affine map from a layer's own input to its units.
+
+        Returns
+        -------
+        network : Network
+            Affine nodes only; its input is the joint flat vector of the sources.
+        sources : tuple of str
+            The values it reads: outputs of choice nodes, or "input"; several where branches meet.
+        """
+        target = self.resolve(layer, side)
+        needed, inner = {target}, []
+        for node in reversed(self.nodes):
+            if node.name in needed and not isinstance(node.op, Choice):
+                needed.update(node.inputs)
+                inner.append(node)
+        inner.reverse()
+        names = {node.name for node in inner}
+        order = (INPUT, *(node.name for node in self.nodes))
+        sources = tuple(name for name in order if name in needed - names)
+        graph, mapping, start = Graph((sum(math.prod(self.shape_of(s)) for s in sources),)), {}, 0
+        for name in sources:
+            shape = self.shape_of(name)
+            index = torch.arange(start, start + math.prod(shape), device=self.device)
+            mapping[name] = graph.add(f"{name}_part", Gather(index, graph.input_shape, shape), INPUT)
+            start += math.prod(shape)
+        graph = _copy(tuple(inner), graph, mapping)
+        return graph.network(mapping.get(target, target), self.origin), sources
+
+    def to(self, device: str | torch.device) -> Network:
+        """The network on another device.
+
+        Raises
+        ------
+        DeviceError
+            On a device without float64 (MPS).
+        """
+        target = torch.device(device)
+        if target.type == "mps":
+            raise DeviceError("device = 'mps' has no float64, which plica computes in. Use 'cpu' or 'cuda'.")
+        return Network(self.input_shape, tuple(replace(n, op=_moved(n.op, target)) for n in self.nodes), self.origin)
+
+    def to_torch(self) -> torch.nn.Module:
+        """The network as a torch module."""
+        from importlib import import_module
+
+        return import_module("plica.loaders.to_torch").to_torch(self)
+
+
+def _copy(nodes: tuple[Node, ...], graph: Graph, mapping: dict[str, str]) -> Graph:
+    """Append nodes to a graph, with some values renamed."""
+    for node in nodes:
+        mapping[node.name] = graph.add(node.name, node.op, *(mapping[i] for i in node.inputs))
+    return graph
+
+
+def _moved(op: Affine | Choice, device: torch.device) -> Affine | Choice:
+    """The node with its tensors on a device."""
+    changes: dict[str, object] = {k: v.to(device) for k, v in vars(op).items() if isinstance(v, Tensor)}
+    if hasattr(op, "node"):
+        changes["node"] = _moved(op.node, device)
+    return replace(op, **changes)  # type: ignore[type-var]
