@@ -1,0 +1,18 @@
+"""What a layer cannot distinguish: preimages (Carlsson et al. 2017; Behrmann et al. 2018, s. 2, A1, A3, A7)."""
+
+from plica.analyses.preimage.facets import nearest_facet
+from plica.analyses.preimage.impostor import impostor
+from plica.analyses.preimage.kind import preimage_kind
+from plica.analyses.preimage.kinds import is_omnidirectional
+from plica.analyses.preimage.result import FacetResult, ImpostorResult, Kind, KindResult
+
+__all__ = [
+    "FacetResult",
+    "ImpostorResult",
+    "Kind",
+    "KindResult",
+    "impostor",
+    "is_omnidirectional",
+    "nearest_facet",
+    "preimage_kind",
+]

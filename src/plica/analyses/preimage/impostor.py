@@ -1,0 +1,232 @@
+"""An impostor: an input with the features of one image that looks like another (Behrmann et al. 2018, A7)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from plica.analyses.preimage.activity import Activity, activities, loosen, read_value
+from plica.analyses.preimage.result import ImpostorResult
+from plica.core.network import Network
+from plica.core.pattern import Pattern
+from plica.core.piece import Piece
+from plica.core.progress import Progress, refuse_above
+from plica.core.result import Completeness, Standing
+from plica.core.solve import nearest_point
+from plica.errors import ArgumentError, BudgetReached
+
+if TYPE_CHECKING:
+    from plica.core.domain import Box
+
+ALLOWED = 1e-9  # a condition missed by this much, relative to its slack at the witness, is rounding
+ROUNDS = 100  # of adding violated conditions; each round adds at most as many as there are variables
+
+
+@dataclass(frozen=True, eq=False)
+class _Cell:
+    """Inputs of the witness's own piece with its activity at a layer.
+
+    Every inequality is a slack that must stay >= 0: first the margins of the earlier choices, then the activity's rows.
+    """
+
+    piece: Piece  # of the network up to the value that the layer's choices read
+    conditions: Activity
+    witness: Tensor  # batch of one
+    values: np.ndarray  # of the witness at that value, flat
+
+    def slacks(self, x: Tensor) -> np.ndarray:
+        """All slacks at one point."""
+        a, z = self.conditions, self.piece.frozen(x).flatten().cpu().numpy()
+        minus = np.where(a.minus >= 0, z[a.minus], 0.0)
+        return np.concatenate([self.piece.margins(x)[0].cpu().numpy(), a.limit - a.sign * (z[a.plus] - minus)])
+
+    def equalities(self) -> np.ndarray:
+        """Rows of the units whose value is kept, shape (fixed, n)."""
+        return self._pull(self.conditions.fixed, None)
+
+    def inequalities(self, rows: np.ndarray) -> np.ndarray:
+        """Matrix G of some slacks, written as G x <= h."""
+        count, a = len(self.piece), self.conditions
+        earlier, own = rows[rows < count], rows[rows >= count] - count
+        normals = -self.piece.rows(earlier)[0].cpu().numpy()
+        return np.vstack([normals, a.sign[own, None] * self._pull(a.plus[own], a.minus[own])])
+
+    def _pull(self, plus: np.ndarray, minus: np.ndarray | None, chunk: int = 256) -> np.ndarray:
+        """Rows z[plus] - z[minus] of the piece's Jacobian; minus = -1 stands for zero."""
+        shape, parts = self.piece.network.output_shape, []
+        for i in range(0, len(plus), chunk):
+            pick = np.arange(len(plus[i : i + chunk]))
+            w = torch.zeros(len(pick), len(self.values), dtype=torch.float64, device=self.witness.device)
+            w[pick, plus[i : i + chunk]] = 1.0
+            if minus is not None:
+                other = minus[i : i + chunk]
+                w[pick[other >= 0], other[other >= 0]] -= 1.0
+            parts.append(self.piece.adjoint(w.reshape(-1, *shape)).flatten(1).cpu().numpy())
+        return np.concatenate(parts) if parts else np.zeros((0, self.witness.numel()))
+
+
+def impostor(
+    net: Network,
+    x: np.ndarray,
+    towards: np.ndarray,
+    *,
+    layer: str | int,
+    domain: Box | None = None,
+    tolerance: float = 0.0,
+    progress: Progress | None = None,
+) -> ImpostorResult:
+    """Return the input nearest to `towards` that shares the features of `x` at a layer.
+
+    Searched inside the piece of `x` (its own choices in all layers up to this one), where the inputs with equal
+    features are a polyhedron: the answer is the Euclidean projection of `towards` on it. Other pieces may hold inputs
+    with the same features that come nearer.
+
+    Parameters
+    ----------
+    net : Network
+    x, towards : array, shape input_shape
+        The input whose features are kept, and the input to look like.
+    layer : str or int
+        Name or index of the layer, as ``plica info`` prints them.
+    domain : Box, optional
+        Allowed inputs. By default the smallest box with equal sides that holds both images: [min, max] of their
+        entries.
+    tolerance : float
+        How far each feature may move; 0 keeps them exactly (Behrmann s. 1: invariant; above 0: stable).
+    progress : Progress, optional
+        Budget and listener.
+
+    Returns
+    -------
+    ImpostorResult
+        Standing numerical: the largest differences of the features are measured and reported, in float64 and in the
+        dtype of the original model.
+
+    Raises
+    ------
+    MemoryBudgetError
+        When the rows of the layer do not fit in ``progress.max_bytes``.
+    """
+    progress, start = progress or Progress(), time.monotonic()
+    if tolerance < 0:
+        raise ArgumentError(f"tolerance = {tolerance}: it must not be negative.")
+    own, other = net.as_batch(x), net.as_batch(towards)
+    lower, upper = _box(own, other, domain)
+    name = net.resolve(layer)
+    cell = _cell(net, own, name, tolerance, progress)
+    goal = np.clip(other[0].flatten().cpu().numpy(), lower, upper)
+    found, completeness, reason = _project(cell, goal, lower, upper, progress)
+    point = torch.from_numpy(found).to(own).reshape(own.shape)
+    difference, scale = _difference(net, own, point, name, torch.float64)
+    in_model, _ = _difference(net, own, point, name, getattr(torch, net.origin.dtype))
+    answers = net(torch.cat([own, other, point])).flatten(1).argmax(1).tolist()
+    return ImpostorResult(
+        standing=Standing.NUMERICAL,
+        completeness=completeness,
+        header={"seconds": time.monotonic() - start},
+        layer=name,
+        x=own[0].cpu().numpy(),
+        towards=other[0].cpu().numpy(),
+        impostor=point[0].cpu().numpy(),
+        feature_difference=difference,
+        feature_difference_model=in_model,
+        model_dtype=net.origin.dtype,
+        feature_scale=scale,
+        distance_start=float((own - other).norm()),
+        distance=float((point - other).norm()),
+        class_x=answers[0],
+        class_towards=answers[1],
+        class_impostor=answers[2],
+        reason=reason,
+    )
+
+
+def _box(x: Tensor, towards: Tensor, domain: Box | None) -> tuple[np.ndarray, np.ndarray]:
+    """Flat lower and upper limits."""
+    if domain is None:
+        both = torch.stack([x, towards])
+        return tuple(np.full(x.numel(), float(v)) for v in (both.min(), both.max()))  # type: ignore[return-value]
+    lower, upper = (np.asarray(side, dtype=np.float64).ravel() for side in (domain.lower, domain.upper))
+    flat = x.flatten().cpu().numpy()
+    if len(lower) != len(flat) or ((flat < lower) | (flat > upper)).any():
+        raise ArgumentError("x lies outside the domain: no input of the domain is known to share its features.")
+    return lower, upper
+
+
+def _cell(net: Network, x: Tensor, layer: str, tolerance: float, progress: Progress) -> _Cell:
+    """The polyhedron to search, as conditions."""
+    pattern = net.pattern(x)
+    (held,) = activities(net, x, pattern, layer)
+    part = net.upto(read_value(net, layer))
+    piece = Piece(part, Pattern({k: pattern.branches[k] for k in part.choices}), x[0])
+    values = part(x).flatten().cpu().numpy()
+    n = x.numel()
+    refuse_above(
+        progress.max_bytes,
+        8 * len(held.fixed) * n,
+        f"Keeping {len(held.fixed)} features equal takes as many equations in {n} variables",
+        "Raise max_bytes, or restrict the input: net.on(slice_).",
+    )
+    return _Cell(piece, loosen(held, values, tolerance) if tolerance > 0 else held, x, values)
+
+
+def _project(
+    cell: _Cell, goal: np.ndarray, lower: np.ndarray, upper: np.ndarray, progress: Progress
+) -> tuple[np.ndarray, Completeness, str]:
+    """Nearest point to the goal: solve with few inequalities, add the violated ones, until none is left.
+
+    The best known point of the cell is the last point on the way from the witness to the solution that violates
+    nothing; it is what an interrupted search returns.
+    """
+    start = cell.witness.flatten().cpu().numpy()
+    E = cell.equalities()
+    e = E @ start
+    at_start = cell.slacks(cell.witness)
+    allowed = ALLOWED * (1 + np.abs(at_start))
+    rows, added = np.zeros(0, dtype=int), cell.inequalities(np.zeros(0, dtype=int))
+    best, completeness = start, Completeness.BUDGET
+    try:
+        for done in range(ROUNDS):
+            progress.check()
+            progress.report("impostor", done, None)
+            limits = added @ start + at_start[rows]
+            solution = nearest_point(goal, added, limits, E, e, (lower, upper))
+            if solution.status != "optimal":
+                break  # only rounding can make the witness's own set empty: keep the best point so far
+            best, slack = _feasible_part(cell, start, at_start, solution.x)
+            violated = np.setdiff1d(np.flatnonzero(slack < -allowed), rows)
+            if len(violated) == 0:
+                completeness = Completeness.COMPLETE
+                break
+            worst = violated[np.argsort(slack[violated])][: len(start)]
+            rows = np.concatenate([rows, worst])
+            added = np.vstack([added, cell.inequalities(worst)])
+    except BudgetReached:
+        pass
+    except KeyboardInterrupt:
+        completeness = Completeness.INTERRUPTED
+    pieces = "nearest point of the input's own piece" if completeness == Completeness.COMPLETE else "best point found"
+    return best, completeness, f"{pieces}; {len(E)} features kept equal, {len(rows)} of {len(at_start)} conditions met."
+
+
+def _feasible_part(
+    cell: _Cell, start: np.ndarray, at_start: np.ndarray, end: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The last point from start to end that violates no condition, and the slacks at the end."""
+    at_end = cell.slacks(torch.from_numpy(end).to(cell.witness).reshape(cell.witness.shape))
+    falling = at_end < -ALLOWED * (1 + np.abs(at_start))
+    ratio = np.maximum(at_start[falling], 0.0) / (np.maximum(at_start[falling], 0.0) - at_end[falling])
+    step = float(ratio.min(initial=1.0))
+    return start + step * (end - start), at_end
+
+
+def _difference(net: Network, x: Tensor, point: Tensor, layer: str, dtype: torch.dtype) -> tuple[float, float]:
+    """Largest difference of the features at a layer computed in a dtype, and the largest feature of x."""
+    part = net.upto(layer).cast(dtype)
+    own, other = (part.values(t, part.output)[part.output] for t in (x, point))
+    return float((own - other).abs().max()), float(own.abs().max())
