@@ -195,7 +195,7 @@ def _project(
             progress.check()
             progress.report("impostor", done, None)
             limits = added @ start + at_start[rows]
-            solution = nearest_point(goal, added, limits, E, e, (lower, upper))
+            solution = nearest_point(goal, added, limits, E, e, bounds=(lower, upper))
             if solution.status != "optimal":
                 break  # only rounding can make the witness's own set empty: keep the best point so far
             best, slack = _feasible_part(cell, start, at_start, solution.x)
