@@ -1,3 +1,103 @@
-"""plica: exact answers about piecewise-linear neural networks."""
+"""plica: exact answers about piecewise-linear neural networks.
+
+A ReLU network folds its input space; plica unfolds it. The whole public API is on this page; names are loaded when
+they are first used, so ``import plica`` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from plica.analyses.preimage import impostor, is_omnidirectional, nearest_facet, preimage_kind
+    from plica.core.domain import Ball, Box, Plane, Segment
+    from plica.core.network import Network
+    from plica.core.polyhedron import Polyhedron
+    from plica.core.progress import Progress
+    from plica.errors import (
+        ArgumentError,
+        BudgetReached,
+        DataError,
+        DeviceError,
+        ImportMismatch,
+        MemoryBudgetError,
+        ModelError,
+        PlicaError,
+        ShapeError,
+        SolverError,
+        UnsupportedLayer,
+    )
+    from plica.experiments.report import report
+    from plica.loaders import info, load
+    from plica.store import load_result, save
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "plica.analyses.preimage": ("impostor", "is_omnidirectional", "nearest_facet", "preimage_kind"),
+    "plica.core.domain": ("Ball", "Box", "Plane", "Segment"),
+    "plica.core.network": ("Network",),
+    "plica.core.polyhedron": ("Polyhedron",),
+    "plica.core.progress": ("Progress",),
+    "plica.errors": (
+        "ArgumentError",
+        "BudgetReached",
+        "DataError",
+        "DeviceError",
+        "ImportMismatch",
+        "MemoryBudgetError",
+        "ModelError",
+        "PlicaError",
+        "ShapeError",
+        "SolverError",
+        "UnsupportedLayer",
+    ),
+    "plica.experiments.report": ("report",),
+    "plica.loaders": ("info", "load"),
+    "plica.store": ("load_result", "save"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ArgumentError",
+    "Ball",
+    "Box",
+    "BudgetReached",
+    "DataError",
+    "DeviceError",
+    "ImportMismatch",
+    "MemoryBudgetError",
+    "ModelError",
+    "Network",
+    "Plane",
+    "PlicaError",
+    "Polyhedron",
+    "Progress",
+    "Segment",
+    "ShapeError",
+    "SolverError",
+    "UnsupportedLayer",
+    "__version__",
+    "impostor",
+    "info",
+    "is_omnidirectional",
+    "load",
+    "load_result",
+    "nearest_facet",
+    "preimage_kind",
+    "report",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'plica' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
