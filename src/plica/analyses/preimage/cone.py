@@ -163,7 +163,7 @@ def _point(cone: Cone, proposal: Proposal) -> ConeProof | None:
     error = floats.solution_radius(floats.norm(left) + radius, sigma)
     if not proposal.multipliers[chosen].min() > error:
         return None
-    certificate = {"method": "multipliers", "regular": regular, "equal": cone.equal, "weights": weights, "error": error}
+    certificate = {"method": "multipliers", "regular": regular, "equal": cone.equal, "weights": weights}
     return ConeProof(0, Standing.RIGOROUS, "positive multipliers of a regular system", certificate)
 
 

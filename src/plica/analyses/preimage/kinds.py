@@ -187,7 +187,9 @@ class LayerKinds:
         self._refuse(cone)
         proof = decide_cone(cone) if rows.are_level and span.sigma > 0.0 else None
         proof = proof or exact_cone(cone, rows.progress)
-        certificate = {**proof.certificate, "pairs": faces.pairs} if len(faces.pairs) else proof.certificate
+        certificate = rows.for_unscaled(proof.certificate)
+        if len(faces.pairs):
+            certificate["pairs"] = faces.pairs
         return ConeProof(proof.dimension, weakest([proof.standing, span.standing]), proof.reason, certificate)
 
     def _refuse(self, cone: Cone) -> None:

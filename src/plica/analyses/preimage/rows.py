@@ -43,6 +43,8 @@ class LayerRows:
     Attributes
     ----------
     scaled : ndarray, shape (m, n)
+        The rows times 2**-exponents.
+    exponents : ndarray of int, shape (m,)
     norms : ndarray, shape (m,)
         Upper bounds of the Euclidean norms of the scaled rows.
     are_level : bool
@@ -58,7 +60,7 @@ class LayerRows:
             "Raise max_bytes.",
         )
         self.progress = progress
-        self.scaled, self.are_level = _levelled(rows)
+        self.scaled, self.exponents, self.are_level = _levelled(rows)
         self.norms = floats.row_norms(self.scaled)
         self._line, self._sign = _lines(self.scaled)
 
@@ -107,6 +109,18 @@ class LayerRows:
         pairs = np.column_stack([up[at_up], down[at_down]])
         return Faces(equal_rows, pairs, np.sort(np.concatenate([np.delete(up, at_up), np.delete(down, at_down)])))
 
+    def for_unscaled(self, certificate: dict[str, Any]) -> dict[str, Any]:
+        """The certificate with multipliers of the rows as they were given: divided by the rows' scales, exactly."""
+        certificate = dict(certificate)
+        if "weights" in certificate:
+            certificate["weights"] = np.ldexp(certificate["weights"], -self.exponents)
+        if "multipliers" in certificate:
+            shifts = self.exponents[certificate["implied"]]
+            shifts = (shifts.max(initial=0) - shifts).tolist()
+            scaled = [int(y) << s for y, s in zip(certificate["multipliers"].tolist(), shifts, strict=True)]
+            certificate["multipliers"] = np.array([str(y) for y in scaled])
+        return certificate
+
     def _first(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The lines of the masked rows, and the first masked row on each."""
         rows = np.flatnonzero(mask & (self._sign != 0))
@@ -124,12 +138,13 @@ def finite_matrix(given: Any, name: str) -> np.ndarray:
     return matrix
 
 
-def _levelled(rows: np.ndarray) -> tuple[np.ndarray, bool]:
+def _levelled(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     """Rows scaled by powers of two to largest entries in [1/2, 1); unscaled, and False, if that is not exact."""
-    exponents = np.frexp(np.abs(rows).max(axis=1, initial=0.0))[1][:, None]
-    scaled = np.ldexp(rows, -exponents)
-    exact = np.array_equal(np.ldexp(scaled, exponents), rows)
-    return (scaled, True) if exact else (rows, False)
+    exponents = np.frexp(np.abs(rows).max(axis=1, initial=0.0))[1]
+    scaled = np.ldexp(rows, -exponents[:, None])
+    if np.array_equal(np.ldexp(scaled, exponents[:, None]), rows):
+        return scaled, exponents, True
+    return rows, np.zeros_like(exponents), False
 
 
 def _lines(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -49,7 +49,8 @@ def row_norms(M: np.ndarray) -> np.ndarray:
 def norm(v: np.ndarray) -> float:
     """Upper bound of the Euclidean norm of all the entries (Frobenius norm of a matrix)."""
     flat = np.ravel(v)
-    return float(raised(math.sqrt(raised(float(flat @ flat), flat.size)), 2))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(raised(math.sqrt(raised(float(flat @ flat), flat.size)), 2))
 
 
 def product(C: np.ndarray, v: np.ndarray, norms: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +108,8 @@ def smallest_singular_value(M: np.ndarray) -> float:
     M = M if M.shape[0] <= M.shape[1] else M.T
     if not M.shape[0]:
         return float("inf")
-    return _by_cholesky(M) or _by_inverse(M)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return _by_cholesky(M) or _by_inverse(M)
 
 
 def _by_cholesky(M: np.ndarray) -> float:
