@@ -37,6 +37,7 @@ RESULTS = {
     "FacetResult": "plica.analyses.preimage.result:FacetResult",
     "ImpostorResult": "plica.analyses.preimage.result:ImpostorResult",
     "OmnidirectionalResult": "plica.analyses.preimage.kinds:OmnidirectionalResult",
+    "ReportResult": "plica.experiments.report:ReportResult",
 }
 WORDS = {
     "Standing": "plica.core.result:Standing",
@@ -62,7 +63,7 @@ def header(
     Parameters
     ----------
     network : Network, optional
-        Its weights and structure are hashed; names of nodes are not part of the hash.
+        Its weights and structure are hashed (SHA-256); names of nodes are not part of the hash.
     data : ndarray or ImageSet, optional
         The inputs; their numbers are hashed.
     options : dict, optional
@@ -88,9 +89,9 @@ def header(
     }
     if network is not None:
         facts["network"] = getattr(getattr(network, "origin", None), "name", "")
-        facts["network_sha256"] = network_hash(network)
+        facts["network_hash"] = network_hash(network)
     if data is not None:
-        facts["data_sha256"] = data_hash(data)
+        facts["data_hash"] = data_hash(data)
     given = {"options": options, "seed": seed, "seconds": seconds}
     return facts | {key: value for key, value in given.items() if value is not None}
 

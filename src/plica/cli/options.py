@@ -31,12 +31,11 @@ Split = Annotated[str, typer.Option(help="Which part of the data: test, train.",
 Scale = Annotated[
     float | None, typer.Option(help="Divide the stored numbers by this, such as 255.", rich_help_panel=_DATA)
 ]
-Mean = Annotated[
-    str | None, typer.Option(help="Subtracted per colour.", metavar="X[,X,X]", rich_help_panel=_DATA)
-]
+Mean = Annotated[str | None, typer.Option(help="Subtracted per colour.", metavar="X[,X,X]", rich_help_panel=_DATA)]
 Std = Annotated[str | None, typer.Option(help="Divided by per colour.", metavar="X[,X,X]", rich_help_panel=_DATA)]
 Layout = Annotated[
-    str | None, typer.Option(help="Order of the axes in the file: CHW or HWC.", metavar="CHW|HWC", rich_help_panel=_DATA)
+    str | None,
+    typer.Option(help="Order of the axes in the file: CHW or HWC.", metavar="CHW|HWC", rich_help_panel=_DATA),
 ]
 Labels = Annotated[
     Path | None, typer.Option(help="Labels, if they are in another file.", metavar="FILE", rich_help_panel=_DATA)
@@ -47,9 +46,7 @@ Layer = Annotated[str, typer.Option(help="Name or index of the layer, as `plica 
 
 Device = Annotated[str, typer.Option(help="Where torch computes: cpu, cuda.", rich_help_panel=_RUN)]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", rich_help_panel=_RUN)]
-Threads = Annotated[
-    int | None, typer.Option(help="Threads that torch may use.", min=1, rich_help_panel=_RUN)
-]
+Threads = Annotated[int | None, typer.Option(help="Threads that torch may use.", min=1, rich_help_panel=_RUN)]
 MaxSeconds = Annotated[
     float | None,
     typer.Option(help="Stop after this time and keep what is done (exit code 3).", min=0.0, rich_help_panel=_RUN),
