@@ -1,0 +1,244 @@
+"""One theorem decides everything: which rows of a cone {z : M z <= 0, N z = 0} are zero on the whole cone.
+
+Goldman and Tucker (1956): every row is either strictly negative somewhere on the cone (a strict row), or zero on all of
+it (an implied row); one vector z is negative on all strict rows at once, and one combination ``M'y + N'mu = 0`` has
+y > 0 on all implied rows at once. The pair (z, y) proves the partition, and both are open conditions inside a linear
+space: a float guess moves exactly into that space and stays on the right side, unless it is a matter of a hair. Then a
+simplex method in rationals decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+from flint import fmpq, fmpz, fmpz_mat
+
+from plica.core.exact.integers import column_signs, particular, row_integers, select, stack, to_integers, transpose
+from plica.core.solve import linear_program
+from plica.errors import SolverError
+
+EXACT_AT_ONCE = 400  # entries of M up to which rational pivots are faster than a call of an LP solver
+EXACT_AT_MOST = 200_000  # entries of M above which rational pivots would take hours
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The rows of a cone {z : M z <= 0, N z = 0}, with both proofs in integers.
+
+    Attributes
+    ----------
+    implied : ndarray of bool, shape (m,)
+        Rows that are zero on the whole cone.
+    interior : fmpz_mat, shape (n, 1)
+        A point of the cone with ``M z < 0`` on all other rows.
+    multipliers, equality_multipliers : fmpz_mat, shapes (m, 1) and (p, 1)
+        ``M'y + N'mu = 0`` with y > 0 on the implied rows, 0 on the others.
+    """
+
+    implied: np.ndarray
+    interior: fmpz_mat
+    multipliers: fmpz_mat
+    equality_multipliers: fmpz_mat
+
+
+def partition(M: np.ndarray, N: np.ndarray) -> Partition:
+    """Decide the implied rows of the cone {z : M z <= 0, N z = 0} exactly.
+
+    Parameters
+    ----------
+    M : ndarray, shape (m, n)
+    N : ndarray, shape (p, n)
+        Finite floats.
+
+    Raises
+    ------
+    SolverError
+        When the float guess cannot be proven and the cone is too large for a simplex method in rationals.
+    """
+    rows, equalities = row_integers(M), row_integers(N)
+    if M.size > EXACT_AT_ONCE:
+        guess = _search(M, N)
+        found = None if guess is None else _certify(rows, equalities, *guess)
+        if found is not None:
+            return found
+    if M.size > EXACT_AT_MOST:
+        raise SolverError(
+            f"a cone of {M.shape[0]} rows in {M.shape[1]} dimensions is too close to degenerate for floats, and too "
+            "large for rational pivots. Restrict it to a slice, or round the weights to fewer digits."
+        )
+    return _by_pivots(rows, equalities)
+
+
+# --- search in floats -----------------------------------------------------------------------------
+
+
+def _search(M: np.ndarray, N: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """Guess (implied, z, y, mu): maximise the sum of s over M z + s <= 0, N z = 0, 0 <= s <= 1.
+
+    At the optimum s is 1 on the strict rows and 0 on the implied rows, where the multipliers are at least 1
+    (Freund, Roundy and Todd 1985).
+    """
+    m, n = M.shape
+    columns = _powers(np.maximum(np.abs(M).max(axis=0, initial=0.0), np.abs(N).max(axis=0, initial=0.0)))
+    M, N = M * columns, N * columns
+    rows, equal = _powers(np.abs(M).max(axis=1, initial=0.0)), _powers(np.abs(N).max(axis=1, initial=0.0))
+    slack = sp.hstack([sp.csr_array(M * rows[:, None]), sp.eye_array(m)])
+    tight = sp.hstack([sp.csr_array(N * equal[:, None]), sp.csr_array((len(N), m))])
+    lower, upper = np.concatenate([np.full(n, -np.inf), np.zeros(m)]), np.concatenate([np.full(n, np.inf), np.ones(m)])
+    cost = np.concatenate([np.zeros(n), -np.ones(m)])
+    try:
+        best = linear_program(cost, slack, np.zeros(m), tight, np.zeros(len(N)), bounds=(lower, upper))
+    except SolverError:
+        return None
+    if best.status != "optimal":
+        return None
+    return best.x[n:] < 0.5, best.x[:n] * columns, best.dual * rows, best.equality_dual * equal
+
+
+def _powers(sizes: np.ndarray) -> np.ndarray:
+    """Powers of two that bring these sizes to about 1."""
+    return np.ldexp(1.0, -np.frexp(np.where(sizes > 0, sizes, 1.0))[1])
+
+
+def _certify(
+    M: fmpz_mat, N: fmpz_mat, implied: np.ndarray, z: np.ndarray, y: np.ndarray, mu: np.ndarray
+) -> Partition | None:
+    """Move the float guess exactly into its linear spaces; None when a sign does not come out."""
+    inside, outside, width = np.flatnonzero(implied), np.flatnonzero(~implied), range(M.ncols())
+    flat = stack(N, select(M, inside, width))
+    interior = _near(flat, z)
+    if interior is None or (column_signs(select(M, outside, width) * interior) >= 0).any():
+        return None
+    weights = _near(transpose(stack(select(M, inside, width), N)), np.concatenate([y[inside], mu]), len(inside))
+    if weights is None:
+        return None
+    entries = weights.entries()
+    if any(v <= 0 for v in entries[: len(inside)]):
+        return None
+    return Partition(
+        implied, interior, _scatter(entries[: len(inside)], inside, len(implied)), _column(entries[len(inside) :])
+    )
+
+
+def _near(A: fmpz_mat, guess: np.ndarray, signed: int = 0) -> fmpz_mat | None:
+    """Integer vector of the null space of A close to a multiple of the guess; None when none is found.
+
+    The columns that are solved for are chosen by pivoted QR, weighted by the guess in the first `signed` entries:
+    an entry near zero must not be the one that takes up the errors.
+    """
+    if not len(guess):
+        return fmpz_mat(0, 1)
+    order = None
+    if A.nrows():
+        floats = np.array([[float(v) for v in row] for row in _shortened(A)], dtype=np.float64)
+        weight = np.ones(len(guess))
+        weight[:signed] = np.abs(guess[:signed])
+        order = scipy.linalg.qr(floats * weight, mode="r", pivoting=True, check_finite=False)[1]
+    found = particular(A, fmpz_mat(A.nrows(), 1), to_integers(guess[:, None])[0], order)
+    return None if found is None else found[0]
+
+
+def _shortened(A: fmpz_mat) -> list[list[fmpq]]:
+    """Rows divided by their largest entries."""
+    largest = [max((abs(v) for v in row), default=fmpz(1)) or fmpz(1) for row in A.tolist()]
+    return [[fmpq(v, top) for v in row] for row, top in zip(A.tolist(), largest, strict=True)]
+
+
+def _column(entries: list[fmpz]) -> fmpz_mat:
+    return fmpz_mat(len(entries), 1, entries)
+
+
+def _scatter(entries: list[fmpz], places: np.ndarray, size: int) -> fmpz_mat:
+    """Column of the given size with the entries at the places, 0 elsewhere."""
+    full = [fmpz(0)] * size
+    for place, value in zip(places.tolist(), entries, strict=True):
+        full[place] = value
+    return _column(full)
+
+
+# --- decide in rationals --------------------------------------------------------------------------
+
+
+def _by_pivots(M: fmpz_mat, N: fmpz_mat) -> Partition:
+    """Partition by a simplex method in rationals.
+
+    The pivots run over y in {y >= 0 : M'y + N'mu = 0}, from y = 0. Maximise the sum of y over the rows that are still
+    undecided. Unbounded: the ray has y > 0 on some of them, which are therefore implied. Optimal: the prices are a
+    point of the cone that is strict on all of them.
+    """
+    m, p = M.nrows(), N.nrows()
+    table, basis = _tableau(M, N)
+    undecided, y = set(range(m)), [fmpq(0)] * m
+    while (ray := _ray(table, basis, undecided, m)) is not None:
+        y = [a + b for a, b in zip(y, ray, strict=True)]
+        undecided -= {j for j in range(m) if ray[j] > 0}
+    right = [fmpz(0)] * p + [fmpz(-1 if j in undecided else 0) for j in basis]
+    interior = particular(stack(N, select(M, basis, range(M.ncols()))), _column(right))
+    multipliers = _integral(y)
+    balance = particular(transpose(N), transpose(M) * multipliers * -1) if M.ncols() else (fmpz_mat(p, 1), fmpz(1))
+    if interior is None or balance is None:
+        raise SolverError("rational pivots ended in a system without solution; please report this polyhedron.")
+    implied = np.array([j not in undecided for j in range(m)], dtype=bool)
+    return Partition(implied, interior[0], multipliers * balance[1], balance[0])
+
+
+def _tableau(M: fmpz_mat, N: fmpz_mat) -> tuple[list[list[fmpq]], list[int]]:
+    """Rows ``y_basic + T y = 0`` over all columns of M'; rows whose basic variable is free (of N') never bind."""
+    m, p = M.nrows(), N.nrows()
+    if not m or not M.ncols():
+        return [], []
+    reduced, denominator, rank = transpose(stack(N, M)).rref()
+    table, basis = [], []
+    for row in reduced.tolist()[:rank]:
+        pivot = next(j for j, v in enumerate(row) if v)
+        if pivot >= p:
+            basis.append(pivot - p)
+            table.append([fmpq(v, denominator) for v in row[p:]])
+    return table, basis
+
+
+def _ray(table: list[list[fmpq]], basis: list[int], wanted: set[int], m: int) -> list[fmpq] | None:
+    """Ray with a positive sum over the wanted entries, or None when there is none; pivots in place.
+
+    Every basic solution is y = 0, so every pivot is degenerate: the steepest column first, Bland's rule when that has
+    gone on for long, which ends always.
+    """
+    patience = 5 * (m + len(basis))
+    while True:
+        costs = [k for k, j in enumerate(basis) if j in wanted]
+        gains = [fmpq(int(j in wanted)) - sum((table[k][j] for k in costs), fmpq(0)) for j in range(m)]
+        rising = [j for j in range(m) if gains[j] > 0]
+        if not rising:
+            return None
+        enter = rising[0] if patience < 0 else max(rising, key=lambda j: (gains[j], -j))
+        leaving = [k for k in range(len(basis)) if table[k][enter] > 0]
+        if not leaving:
+            ray = [fmpq(0)] * m
+            ray[enter] = fmpq(1)
+            for k, j in enumerate(basis):
+                ray[j] = -table[k][enter]
+            return ray
+        _pivot(table, basis, min(leaving, key=lambda k: basis[k]), enter)
+        patience -= 1
+
+
+def _pivot(table: list[list[fmpq]], basis: list[int], leave: int, enter: int) -> None:
+    """Exchange a basic for another variable."""
+    lead = table[leave][enter]
+    row = table[leave] = [v / lead for v in table[leave]]
+    for k, other in enumerate(table):
+        factor = other[enter]
+        if k != leave and factor:
+            table[k] = [a - factor * b for a, b in zip(other, row, strict=True)]
+    basis[leave] = enter
+
+
+def _integral(values: list[fmpq]) -> fmpz_mat:
+    """Values times their least common denominator."""
+    common = fmpz(1)
+    for v in values:
+        common = common.lcm(v.q)
+    return _column([fmpz(v.p * (common // v.q)) for v in values])
