@@ -1,4 +1,4 @@
-"""What all tests share: the options --full and --no-typecheck, the seed of the day, and fixtures for data and browser."""
+"""What all tests share: --full and --no-typecheck, the seed of the day, fixtures for data and browser."""
 
 from __future__ import annotations
 
@@ -86,15 +86,18 @@ def _set_up_hypothesis(*, full: bool) -> None:
 def _check_types() -> None:
     """Check arguments and results of plica's functions against their annotations, shapes included.
 
-    Modules that compile with numba are left out: it cannot compile a checked function.
+    Left out: modules that compile with numba, which cannot compile a checked function, and the border (loaders, cli),
+    where arguments of any type arrive and the functions' own checks are what is tested.
     """
     from jaxtyping import install_import_hook
 
     modules = []
     for path in sorted((ROOT / "src" / "plica").rglob("*.py")):
-        if path.name != "__init__.py" and not re.search(r"^\s*(from|import) numba", path.read_text(), re.MULTILINE):
-            modules.append(".".join(path.relative_to(ROOT / "src").with_suffix("").parts))
-    install_import_hook(modules, "beartype.beartype")
+        parts = path.relative_to(ROOT / "src").with_suffix("").parts
+        compiled = re.search(r"^\s*(from|import) numba", path.read_text(encoding="utf-8"), re.MULTILINE)
+        if path.name != "__init__.py" and parts[1] not in ("loaders", "cli") and not compiled:
+            modules.append(".".join(parts))
+    install_import_hook(modules, "typecheck.check")
 
 
 # --- fixtures ---------------------------------------------------------------------------------------------------

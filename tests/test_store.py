@@ -1,0 +1,347 @@
+"""Saved results: exact round trips, and clear refusals of everything else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from plica.analyses.preimage.kinds import OmnidirectionalResult
+from plica.analyses.preimage.result import FacetResult, ImpostorResult, KindResult
+from plica.core.result import Completeness, Standing
+from plica.errors import ArgumentError, DataError, PlicaError
+from plica.store import FORMAT, RESULTS, header, load_result, save, stamped
+
+COMMON = {"standing": Standing.CERTIFIED, "completeness": Completeness.BUDGET}
+AWKWARD = {
+    "options": {"layer": "relu1", "limit": 200, "mean": (0.5, math.inf), "none": None, "yes": True},
+    "$key": [1, 2.5, [math.nan, -math.inf]],
+    3: {"nested": {"tuple": ((), (1, "é\n'\"")), "word": Standing.RIGOROUS}},
+    "large": 2**200,
+    "tiny": 5e-324,
+    "minus zero": -0.0,
+    "scalar": np.float32(0.1),
+    "array": np.arange(6, dtype=">i4").reshape(2, 3),
+    "complex": np.array([1 + 2j]),
+    "words": np.array(["a", "öl", ""], dtype=object).reshape(3, 1),
+}
+
+
+def make_kind(**changes):
+    values = {
+        "header": AWKWARD,
+        "layer": "relu1",
+        "source": ("input",),
+        "kinds": np.array(["singleton", "unbounded"]),
+        "dimensions": np.array([0, 7]),
+        "positive": np.array([784, 700]),
+        "standings": np.array(["rigorous", "certified"]),
+        "reasons": ("because", "Nullraum ≠ {0}"),
+        "shape": (800, 784),
+    }
+    return KindResult(**COMMON, **{**values, **changes})
+
+
+def make_facet():
+    distances = np.array([[0.5, np.inf], [np.nan, -0.0]])
+    return FacetResult(**COMMON, header={}, layers=("a", "b"), distances=distances, units=np.array([[1, -1], [0, 2]]))
+
+
+def make_impostor():
+    x = np.linspace(-1, 1, 12).reshape(3, 2, 2)
+    return ImpostorResult(
+        **COMMON,
+        header=header(seed=3),
+        layer="relu",
+        x=x,
+        towards=x + 1,
+        impostor=np.asfortranarray(x * 2),
+        feature_difference=1e-16,
+        feature_difference_model=math.nan,
+        model_dtype="float32",
+        feature_scale=math.inf,
+        distance_start=2.0,
+        distance=0.1 + 0.2,
+        class_x=3,
+        class_towards=-1,
+        class_impostor=3,
+        reason="",
+    )
+
+
+def make_omnidirectional():
+    certificate = {"method": "support", "rows": np.array([0, 2]), "parts": [{"x": np.zeros((0, 3))}]}
+    return OmnidirectionalResult(**COMMON, header={}, value=True, reason="so", certificate=certificate)
+
+
+def make_report():
+    from plica.experiments.report import ReportResult
+
+    return ReportResult(**COMMON, header={}, page="r/report.html", folder="r", lines=("one", "two"))
+
+
+EXAMPLES = {
+    "KindResult": make_kind,
+    "FacetResult": make_facet,
+    "ImpostorResult": make_impostor,
+    "OmnidirectionalResult": make_omnidirectional,
+    "ReportResult": make_report,
+}
+
+
+def same(a, b) -> bool:
+    """Equal in type, value, dtype and shape; NaN equals NaN and -0.0 differs from 0.0."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, np.ndarray):
+        if a.dtype != b.dtype or a.shape != b.shape:
+            return False
+        return a.tolist() == b.tolist() if a.dtype == object else a.tobytes() == b.tobytes()
+    if isinstance(a, np.generic):
+        return a.dtype == b.dtype and a.tobytes() == b.tobytes()
+    if isinstance(a, float):
+        return struct.pack("d", a) == struct.pack("d", b) or (a != a and b != b)
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if dataclasses.is_dataclass(a):
+        return all(same(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
+    return a == b
+
+
+@pytest.mark.parametrize("name", sorted(RESULTS))
+def test_every_result_type_comes_back_equal(name, tmp_path):
+    result = EXAMPLES[name]()
+    loaded = load_result(save(result, tmp_path / "r.npz"))
+    assert same(result, loaded)
+    assert same(result.to_dict(), loaded.to_dict())
+
+
+@given(
+    array=hnp.arrays(
+        dtype=st.one_of(
+            hnp.floating_dtypes(), hnp.integer_dtypes(), hnp.unsigned_integer_dtypes(), hnp.unicode_string_dtypes()
+        ),
+        shape=hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+    )
+)
+def test_any_array_comes_back_equal(array, tmp_path_factory):
+    result = make_kind(kinds=array, header={"again": array, "more": [array]})
+    loaded = load_result(save(result, tmp_path_factory.mktemp("any") / "r.npz"))
+    assert same(result, loaded)
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner, inner),
+    max_leaves=12,
+)
+
+
+@given(value=st.dictionaries(st.text(), plain))
+def test_any_header_comes_back_equal(value, tmp_path_factory):
+    result = make_kind(header=value)
+    assert same(result, load_result(save(result, tmp_path_factory.mktemp("any") / "r.npz")))
+
+
+def test_numpy_alone_reads_the_arrays(tmp_path):
+    path = save(make_facet(), tmp_path / "r.npz")
+    with np.load(path, allow_pickle=False) as file:
+        assert file["units"].tolist() == [[1, -1], [0, 2]]
+
+
+def test_suffix_and_folders_are_added(tmp_path):
+    path = save(make_facet(), tmp_path / "new" / "answer")
+    assert path == tmp_path / "new" / "answer.npz"
+    assert path.is_file()
+
+
+# --- whole or not at all ----------------------------------------------------------------------------------------
+
+
+def test_failed_save_keeps_the_old_file_and_leaves_nothing(tmp_path):
+    path = save(make_facet(), tmp_path / "r.npz")
+    before = path.read_bytes()
+    with pytest.raises(ArgumentError, match=r"header\.bad holds a object"):
+        save(make_kind(header={"bad": object()}), path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["r.npz"]
+
+
+def test_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
+    path = save(make_facet(), tmp_path / "r.npz")
+    before = path.read_bytes()
+
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
+    with pytest.raises(ArgumentError, match="No space left"):
+        save(make_kind(), path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["r.npz"]
+
+
+def test_path_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArgumentError, match="cannot be written"):
+        save(make_facet(), tmp_path / "file" / "r.npz")
+
+
+@pytest.mark.parametrize("value", [3, None, {"a": 1}, Standing.CERTIFIED])
+def test_only_results_are_saved(value, tmp_path):
+    with pytest.raises(ArgumentError, match="not a result"):
+        save.__wrapped__(value, tmp_path / "r.npz") if hasattr(save, "__wrapped__") else save(value, tmp_path / "r.npz")
+
+
+@pytest.mark.parametrize("array", [np.array([1, None], dtype=object), np.array(["2020"], dtype="M8[D]")])
+def test_arrays_without_a_place_are_refused(array, tmp_path):
+    with pytest.raises(ArgumentError, match="kinds"):
+        save(make_kind(kinds=array), tmp_path / "r.npz")
+    assert not list(tmp_path.iterdir())
+
+
+# --- foreign, damaged and later files ---------------------------------------------------------------------------
+
+
+def rewritten(path, change=None, drop=(), replace=None):
+    """Write the archive anew with a changed header, without some members, or with others replaced."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist() if name not in drop}
+    if change is not None:
+        body = json.loads(members["header.json"])
+        change(body)
+        members["header.json"] = json.dumps(body).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**members, **(replace or {})}.items():
+            archive.writestr(name, data)
+    return path
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_truncated_files(share, tmp_path):
+    path = save(make_kind(), tmp_path / "r.npz")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(DataError, match=r"r\.npz.*not a whole result"):
+        load_result(path)
+
+
+@pytest.mark.big(sample=25)
+@pytest.mark.parametrize("case", range(250))
+def test_a_flipped_byte_never_gives_a_wrong_result(case, tmp_path):
+    """The file is refused, or the byte was one that does not matter."""
+    result = make_kind()
+    path = save(result, tmp_path / "r.npz")
+    data = bytearray(path.read_bytes())
+    rng = np.random.default_rng(case)
+    data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+    path.write_bytes(data)
+    try:
+        loaded = load_result(path)
+    except PlicaError:
+        return
+    assert same(result, loaded)
+
+
+def test_missing_folder_and_foreign_files(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        load_result(tmp_path / "none.npz")
+    with pytest.raises(DataError, match="cannot be read"):
+        load_result(tmp_path)
+    (tmp_path / "text.npz").write_text("not a zip file")
+    np.savez(tmp_path / "arrays.npz", a=np.ones(3))
+    np.save(tmp_path / "array.npy", np.ones(3))
+    for name in ("text.npz", "arrays.npz", "array.npy"):
+        with pytest.raises(DataError, match=name):
+            load_result(tmp_path / name)
+
+
+def test_later_format_asks_for_an_update(tmp_path):
+    path = rewritten(save(make_facet(), tmp_path / "r.npz"), lambda body: body.update(format=FORMAT + 1, plica="9.0"))
+    with pytest.raises(DataError, match=r"written by plica 9\.0.*Update plica"):
+        load_result(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body: body.update(type="os:system"),
+        lambda body: body.update(type=None),
+        lambda body: body.pop("type"),
+        lambda body: body.pop("format"),
+        lambda body: body.update(format="1"),
+        lambda body: body["fields"].pop("units"),
+        lambda body: body["fields"].update(more=1),
+        lambda body: body["fields"].update(units={"$array": "nothing"}),
+        lambda body: body["fields"].update(units={"$call": "os.system"}),
+        lambda body: body["fields"].update(standing={"$word": "Standing", "value": "sure"}),
+        lambda body: body["fields"].update(standing={"$word": "os:system", "value": "true"}),
+    ],
+)
+def test_tampered_headers(change, tmp_path):
+    path = rewritten(save(make_facet(), tmp_path / "r.npz"), change)
+    with pytest.raises(DataError, match=r"r\.npz"):
+        load_result(path)
+
+
+def test_object_arrays_in_a_file_are_never_opened(tmp_path):
+    np.save(tmp_path / "evil.npy", np.array([print], dtype=object), allow_pickle=True)
+    evil = (tmp_path / "evil.npy").read_bytes()
+    path = rewritten(save(make_facet(), tmp_path / "r.npz"), replace={"units.npy": evil})
+    with pytest.raises(DataError, match="not a whole result"):
+        load_result(path)
+
+
+def test_missing_member(tmp_path):
+    path = rewritten(save(make_facet(), tmp_path / "r.npz"), drop=("units.npy",))
+    with pytest.raises(DataError, match=r"units\.npy"):
+        load_result(path)
+
+
+# --- headers ----------------------------------------------------------------------------------------------------
+
+
+def test_header_says_how_to_repeat_the_run():
+    about = header(data=np.zeros(3), options={"layer": 1}, seed=0, seconds=1.5)
+    assert {"plica", "torch", "numpy", "python", "time", "data_hash"} <= about.keys()
+    assert (about["format"], about["seed"], about["seconds"], about["options"]) == (FORMAT, 0, 1.5, {"layer": 1})
+    assert "network_hash" not in about
+
+
+def test_hash_sees_values_shape_and_dtype():
+    arrays = [np.zeros(4), np.zeros((2, 2)), np.zeros(4, np.float32), np.array([0.0, 0, 0, 1])]
+    assert len({header(data=a)["data_hash"] for a in arrays}) == 4
+    strided = np.zeros((4, 2))[:, 0]
+    assert header(data=strided)["data_hash"] == header(data=np.zeros(4))["data_hash"]
+
+
+def test_network_hash_sees_weights_and_wiring_but_not_names():
+    import torch
+
+    from plica.core.affine import Dense
+    from plica.core.network import INPUT, Graph
+
+    def net(names=("a", "b"), value=1.0):
+        graph = Graph((2,))
+        first = graph.add(names[0], Dense(torch.eye(2, dtype=torch.float64), None, (2,)), INPUT)
+        graph.add(names[1], Dense(value * torch.ones(1, 2, dtype=torch.float64), None, (2,)), first)
+        return graph.network()
+
+    hashes = [header(network=n)["network_hash"] for n in (net(), net(("c", "d")), net(value=2.0))]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_stamped_keeps_what_the_result_says():
+    result = stamped(make_kind(header={"seconds": 2.0, "seed": 7}), seed=1, seconds=9.0)
+    assert (result.header["seed"], result.header["seconds"]) == (7, 2.0)
+    assert result.header["plica"]
