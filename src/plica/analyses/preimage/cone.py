@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import lapack
-from scipy.optimize import nnls
 
 from plica.core.exact import floats
 from plica.core.result import Standing
+from plica.core.solve import nnls
+from plica.errors import SolverError
 
 SMALL_RESIDUAL = 1e-7  # |r| below this share of |c| is taken for zero first; only a proposal, never a proof
 
@@ -125,8 +126,8 @@ def propose(cone: Cone) -> Proposal | None:
     packed, kernel = complement(cone.rows[cone.equal])
     reduced = cone.rows[cone.below] @ kernel
     try:
-        extra, _ = nnls(reduced.T, -reduced.sum(0), maxiter=20 * len(reduced) + 100)
-    except RuntimeError:
+        extra, _ = nnls(reduced.T, -reduced.sum(0))
+    except SolverError:
         return None
     multipliers = 1.0 + extra
     return Proposal(kernel, reduced, multipliers, reduced.T @ multipliers, packed)

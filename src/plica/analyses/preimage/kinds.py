@@ -24,7 +24,7 @@ from plica.analyses.preimage.rows import Basis, LayerRows, finite_matrix
 from plica.core.exact import integers
 from plica.core.progress import Progress, refuse_above
 from plica.core.result import Completeness, Result, Standing, weakest
-from plica.errors import ArgumentError, BudgetReached, MemoryBudgetError, ShapeError
+from plica.errors import ArgumentError, BudgetReached, MemoryBudgetError, ShapeError, SolverError
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class LayerKinds:
         tight = self._mask(tight, "tight") & ~active
         try:
             return self._decide(active, tight)
-        except (MemoryBudgetError, BudgetReached) as error:
+        except (MemoryBudgetError, BudgetReached, SolverError) as error:
             return KindDecision(Kind.UNDECIDED, -1, Standing.NUMERICAL, str(error), {})
 
     def _decide(self, active: np.ndarray, tight: np.ndarray) -> KindDecision:
