@@ -1,0 +1,275 @@
+"""What the first screen says: sentences with a number, made from results by fixed rules, the worst first.
+
+A sentence is only as strong as the standing allows: "cannot tell" and "proven" need a proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from plica.analyses.preimage.result import ImpostorResult, KindResult
+from plica.core.result import Completeness, Standing, weakest
+from plica.show import charts
+from plica.show.data import ModelPart, ReportData, completeness_of, standing_of
+from plica.show.pictures import data_uri, to_pixels
+from plica.show.words import listed, number, percent, plural
+
+LOW_ACCURACY = 0.5
+IMPORT_LIMIT = 1e-3  # a larger difference between the network and the original is a warning
+INFINITE = ("unbounded", "compact")
+MEANING = {
+    "unbounded": "a direction leads to infinity unseen",
+    "compact": "a bounded set of infinitely many",
+    "finite": "several single points",
+    "singleton": "one point, nothing lost",
+    "empty": "no input at all",
+    "undecided": "not decided in this run",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence with a number.
+
+    Attributes
+    ----------
+    number, unit : str
+        The number and what it counts.
+    sentence, meaning : str
+        The finding, and one line of what it means.
+    graphic : Markup
+        A small picture of the number.
+    standing, completeness
+        How sure it is, and how much of the question it covers.
+    link, link_text : str
+        Section that says more.
+    rank : float
+        Worse is larger; at least `WARNING` is a warning.
+    """
+
+    number: str
+    unit: str
+    sentence: str
+    meaning: str
+    graphic: Markup
+    standing: Standing
+    completeness: Completeness
+    link: str
+    link_text: str
+    rank: float
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether the other findings may be void."""
+        return self.rank >= WARNING
+
+
+WARNING = 10.0
+FORGET = ("what-layers-forget", "What layers forget")
+FACET = ("nearest-facet", "Nearest facet")
+ABOUT = ("about-this-run", "About this run")
+
+
+def findings(data: ReportData, most: int = 4) -> tuple[Finding, ...]:
+    """Return the findings of a report, the worst first, at most one of each sort."""
+    found = [f for sort in SORTS if (f := max(sort(data), key=lambda f: f.rank, default=None)) is not None]
+    return tuple(sorted(found, key=lambda f: -f.rank)[:most])
+
+
+def verdict(data: ReportData) -> str:
+    """Return the whole report in one sentence with a number."""
+    low = max(_accuracy(data), key=lambda f: f.rank, default=None)
+    if low is not None and low.is_warning:
+        return low.sentence
+    worst = max(_kind_candidates(data), key=lambda c: c[3], default=None)
+    if worst is None:
+        return low.sentence if low is not None else f"{listed([p.name for p in data.models])}: no result yet."
+    part, result, share, _ = worst
+    accuracy = data.fact(part, "accuracy")
+    start = f"{part.name} answers {percent(accuracy)} right" if accuracy is not None else part.name
+    joint = ", and" if accuracy is not None else ":"
+    if share == 0:
+        return f"{start}{joint} no layer was found to give infinitely many inputs the same output, at any image."
+    proof = "" if _infinite_standing(result).is_proof else "it seems that "
+    return (
+        f"{start}{joint} {proof}its layer {result.layer} gives infinitely many of its inputs the same output "
+        f"at {percent(share)} of {plural(len(result.kinds), 'image')}."
+    )
+
+
+# --- the sorts of findings --------------------------------------------------------------------------------------
+
+
+def _accuracy(data: ReportData) -> Iterator[Finding]:
+    for part in data.models:
+        share, count = data.fact(part, "accuracy"), data.fact(part, "images")
+        if share is None:
+            continue
+        low = share < LOW_ACCURACY
+        images = plural(count, "image") if count else "the images"
+        meaning = (
+            "Check scale, layout, mean and std of the images: below 50 % the input is often not what the model expects."
+            if low
+            else f"{round((1 - share) * count):,} of {images} are answered wrong."
+            if count
+            else "Share of right answers."
+        )
+        yield Finding(
+            percent(share), "answered right", f"{part.name} answers {percent(share)} of {images} right.", meaning,
+            charts.accuracy_bar(share), Standing.NUMERICAL, Completeness.COMPLETE, *ABOUT,
+            WARNING if low else 1 - share,
+        )  # fmt: skip
+
+
+def _kind_candidates(data: ReportData) -> Iterator[tuple[ModelPart, KindResult, float, float]]:
+    """Yield every layer with its share of images that share their output with infinitely many inputs, and its rank."""
+    for part in data.models:
+        for result in part.kinds:
+            if len(result.kinds):
+                shares = result.shares()
+                share = sum(shares.get(kind, 0.0) for kind in INFINITE)
+                yield part, result, share, share + (1.0 if share and not is_forced(result) else 0.0)
+
+
+def is_forced(result: KindResult) -> bool:
+    """Whether a layer has fewer units than inputs, so that no weights could keep everything."""
+    return result.shape[0] < result.shape[1]
+
+
+def _infinite_standing(result: KindResult) -> Standing:
+    """Weakest standing of the images whose output is shared by infinitely many inputs."""
+    return weakest(result.standings[np.isin(result.kinds, INFINITE)].tolist())
+
+
+def kind_sentence(part_name: str, result: KindResult, share: float) -> str:
+    """Say what a layer cannot distinguish, as strongly as its standing allows."""
+    images = plural(len(result.kinds), "image")
+    if share == 0:
+        return f"Layer {result.layer} of {part_name} was not found to lose anything at {images}."
+    proof = "" if _infinite_standing(result).is_proof else "In floating point, without proof: layer"
+    start = proof or "Layer"
+    if result.source == ("input",) and not proof:
+        name = f"{start} {result.layer} of {part_name}"
+        return f"{name} cannot tell {percent(share)} of {images} from infinitely many others."
+    return (
+        f"{start} {result.layer} of {part_name} gives infinitely many of its inputs the same output, "
+        f"at {percent(share)} of {images}."
+    )
+
+
+def _kinds(data: ReportData) -> Iterator[Finding]:
+    for part, result, share, rank in _kind_candidates(data):
+        shares = result.shares()
+        parts = "; ".join(f"{k} {percent(shares[k])}: {MEANING[k]}" for k in charts.KINDS if k in shares)
+        units, inputs = result.shape
+        forced = (
+            f" It has {units:,} units for {inputs:,} inputs, so no weights could keep all." if is_forced(result) else ""
+        )
+        infinite = share > 0
+        yield Finding(
+            percent(share), f"of {plural(len(result.kinds), 'image')}, layer {result.layer}",
+            kind_sentence(part.name, result, share), f"{parts[:1].upper()}{parts[1:]}.{forced}",
+            charts.shares_bar(shares, f"{part.name}, layer {result.layer}", height=14, words=False),
+            _infinite_standing(result) if infinite else Standing(result.standing), Completeness(result.completeness),
+            *FORGET, 2 + rank if infinite else 0.5,
+        )  # fmt: skip
+
+
+def _undecided(data: ReportData) -> Iterator[Finding]:
+    for part in data.models:
+        for result in part.kinds:
+            share = result.shares().get("undecided", 0.0) if len(result.kinds) else 0.0
+            if share > 0:
+                yield Finding(
+                    percent(share), f"undecided, layer {result.layer}",
+                    f"Layer {result.layer} of {part.name} is undecided at {percent(share)} of "
+                    f"{plural(len(result.kinds), 'image')}.",
+                    "Nothing is claimed about these images; the arithmetic of each refusal is listed.",
+                    charts.shares_bar(result.shares(), f"{part.name}, layer {result.layer}", height=14, words=False),
+                    Standing(result.standing), Completeness(result.completeness), *ABOUT, 0.4 + share,
+                )  # fmt: skip
+
+
+def _facets(data: ReportData) -> Iterator[Finding]:
+    for part in data.models:
+        result = part.facets
+        if result is None or not result.distances.size:
+            continue
+        nearest = result.distances.min(axis=1)
+        if not np.isfinite(nearest).any():
+            continue
+        image = int(nearest.argmin())
+        layer = result.layers[int(result.distances[image].argmin())]
+        smallest, median = number(float(nearest.min())), number(float(np.median(nearest)))
+        yield Finding(
+            smallest, "smallest distance, L2",
+            f"A choice in {part.name} changes within {smallest} of image {image}, in layer {layer}.",
+            f"Half of {plural(len(nearest), 'image')} are within {median} of a facet: inside it the network is one "
+            "affine map, beyond it another.",
+            charts.spark(nearest, f"Distances of {len(nearest)} images: smallest {smallest}, median {median}"),
+            Standing(result.standing), Completeness(result.completeness), *FACET, 1.5 - min(float(nearest.min()), 0.4),
+        )  # fmt: skip
+
+
+def is_fooled(pair: ImpostorResult) -> bool:
+    """Whether an impostor of another class's image is still answered as the first image."""
+    return pair.class_x != pair.class_towards and pair.class_impostor == pair.class_x
+
+
+def way(pair: ImpostorResult) -> float:
+    """Share of the distance between the two images that the impostor has covered."""
+    return 1 - pair.distance / pair.distance_start if pair.distance_start > 0 else 0.0
+
+
+def _impostors(data: ReportData) -> Iterator[Finding]:
+    for part in data.models:
+        pairs = part.impostors
+        if not pairs:
+            continue
+        kept, far = sum(map(is_fooled, pairs)), max(pairs, key=way)
+        worst = max(p.feature_difference for p in pairs)
+        flips = sum(p.class_impostor != p.class_x for p in pairs)
+        changed = f" {flips} of {len(pairs)} change the answer all the same." if flips else ""
+        yield Finding(
+            f"{kept} of {len(pairs)}", "impostors keep the first image's answer",
+            f"{plural(len(pairs), 'impostor')} found in {part.name}: one moves {percent(way(far))} of the way to an "
+            f"image of class {far.class_towards}; its features at {far.layer} differ by at most "
+            f"{number(far.feature_difference)}.",
+            f"Largest difference over all: {number(worst)} in float64. Nearer impostors may exist.{changed}",
+            _thumbnails(far, part), standing_of(pairs), completeness_of(pairs), *FORGET,
+            2.2 + 0.5 * (kept > 0) + 0.2 * max(way(far), 0),
+        )  # fmt: skip
+
+
+def _thumbnails(pair: ImpostorResult, part: ModelPart) -> Markup:
+    """Two small pictures: the image and its impostor."""
+    if part.image_shape is None:
+        return Markup("")
+    uris = [data_uri(p) for p in to_pixels([pair.x, pair.impostor], part.image_shape)]
+    words = (f"Image of class {pair.class_x}", f"Its impostor, near an image of class {pair.class_towards}")
+    return Markup("").join(
+        Markup('<img class="pixel" src="{}" alt="{}" width="52" height="52">').format(uri, alt)
+        for uri, alt in zip(uris, words, strict=True)
+    )
+
+
+def _imports(data: ReportData) -> Iterator[Finding]:
+    for part in data.models:
+        difference = data.fact(part, "import_difference")
+        if difference is None:
+            continue
+        warn = not difference <= IMPORT_LIMIT
+        value, advice = number(float(difference)), ": check the import before reading on." if warn else "."
+        yield Finding(
+            value, "largest difference",
+            f"{part.name} as loaded and the original model differ by at most {value} on random inputs.",
+            f"The answers here are about the loaded network{advice}",
+            Markup(""), Standing.NUMERICAL, Completeness.COMPLETE, *ABOUT, WARNING + 1 if warn else 0.0,
+        )  # fmt: skip
+
+
+SORTS = (_accuracy, _kinds, _impostors, _facets, _undecided, _imports)
