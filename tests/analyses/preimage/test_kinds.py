@@ -76,6 +76,20 @@ def test_a_prior_bounds_what_the_layer_does_not():
     assert (box.decide(np.array([False])).kind, box.decide(np.array([False])).dimension) == (Kind.COMPACT, 2)
 
 
+def test_inputs_that_no_unit_reads_are_free():
+    W = np.hstack([np.vstack([np.eye(2), -np.ones((1, 2))]), np.zeros((3, 2))])
+    layer = LayerKinds(W)
+    inactive = np.zeros(3, dtype=bool)
+    for tight, dimension in ((None, 4), (np.ones(3, dtype=bool), 2)):
+        decision = layer.decide(inactive, tight)
+        assert (decision.kind, decision.dimension, layer.shape) == (Kind.UNBOUNDED, dimension, (3, 4))
+    assert layer.decide(np.array([True, True, False])).dimension == 2
+    assert decision.certificate["free inputs"].tolist() == [2, 3]
+    assert decide(np.zeros((2, 3)), np.zeros((1, 3)), [True]).dimension == 3
+    boxed = LayerKinds(W, prior=np.vstack([np.eye(4), -np.eye(4)]))
+    assert boxed.decide(inactive).kind is Kind.COMPACT
+
+
 def test_scales_that_cannot_be_levelled_are_decided_in_integers():
     C = np.array([[1e300, 5e-324], [-1e300, 0.0], [0.0, -1.0]])
     decision = decide(NONE, C)
@@ -253,7 +267,7 @@ def test_certificate_of_an_exact_split():
     proof = decide(np.zeros((0, 3)), C, [True] * 3).certificate["directions"]
     assert proof["method"] == "split"
     assert (proof["implied"].tolist(), proof["strict"].tolist()) == ([0, 1], [2])
-    y, v = [int(x) for x in proof["multipliers"]], [int(x) for x in proof["direction"]]
+    y, v = ([int(x, 16) for x in proof[key]] for key in ("multipliers", "direction"))
     assert min(y) > 0 and (np.array(y) @ C[:2] == 0).all()
     assert (C[:2] @ v == 0).all() and C[2] @ v < 0
 

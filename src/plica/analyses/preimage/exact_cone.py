@@ -51,8 +51,8 @@ def exact_cone(cone: Cone, progress: Progress) -> ConeProof:
         "equal": cone.equal,
         "implied": cone.below[implied],
         "strict": cone.below[np.setdiff1d(np.arange(F.nrows()), implied)],
-        "multipliers": np.array([str(x) for x in y]),
-        "direction": np.array([str(x) for x in v]),
+        "multipliers": np.array([f"{int(x):x}" for x in y], dtype=str),  # hexadecimal: Python limits decimal digits
+        "direction": np.array([f"{int(x):x}" for x in v], dtype=str),
     }
     return ConeProof(dimension, Standing.CERTIFIED, "exact multipliers and direction", certificate)
 

@@ -42,8 +42,9 @@ class KindDecision:
     reason : str
         How it was decided, or the arithmetic of the budget.
     certificate : dict
-        ``rank``, ``directions`` and ``recession``: plain data with a ``method`` word each; rows are numbered as in the
-        layer's matrix with the prior's rows below it.
+        ``rank``, ``directions`` and ``recession``: plain data with a ``method`` word each. Rows are numbered as in the
+        layer's matrix with the prior's rows below it; ``free inputs``, when present, are read by no row, and vectors
+        leave them out.
     """
 
     kind: Kind
@@ -101,7 +102,8 @@ class LayerKinds:
 
     Notes
     -----
-    Rows are scaled by powers of two, which is exact and changes no preimage, and rows on the same line are found once.
+    Rows are scaled by powers of two, which is exact and changes no preimage; rows on the same line and inputs that no
+    row reads are found once. ``shape`` is the number of rows, those of the prior included, and of inputs.
     """
 
     def __init__(self, W: Any, *, prior: Any = None, progress: Progress | None = None) -> None:
@@ -112,12 +114,11 @@ class LayerKinds:
             if extra.shape[1] != rows.shape[1]:
                 raise ShapeError(f"prior needs {rows.shape[1]} columns as W has; got shape {extra.shape}.")
             rows = np.vstack([rows, extra])
-        self._rows = LayerRows(rows, progress or Progress())
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of rows (units, then those of the prior) and of inputs."""
-        return self._rows.shape
+        self.shape = rows.shape
+        read = rows.any(axis=0)
+        read[0] |= not read.any()  # a matrix keeps a column
+        self._free_inputs = np.flatnonzero(~read)
+        self._rows = LayerRows(rows if read.all() else rows[:, read], progress or Progress())
 
     def decide(self, active: np.ndarray, tight: np.ndarray | None = None) -> KindDecision:
         """Kind and dimension of the preimage in which exactly the `active` rows are equalities.
@@ -143,27 +144,34 @@ class LayerKinds:
 
     def _decide(self, active: np.ndarray, tight: np.ndarray) -> KindDecision:
         """The decision; a budget that is reached is raised."""
-        n, none = self.shape[1], np.zeros_like(active)
-        span = self._rows.independent(self._rows.faces(active, none).equal)
+        span = self._rows.independent(self._rows.faces(active, np.zeros_like(active)).equal)
+        directions = self._directions(active, tight, span)
+        dimension, standing = (
+            directions.dimension + len(self._free_inputs),
+            weakest([span.standing, directions.standing]),
+        )
         certificate: dict[str, Any] = {"rank": {"method": "independent rows", "rows": span.rows}}
-        if len(span.rows) == n:
-            reason = f"{n} positive units have independent rows, as many as there are inputs."
-            return KindDecision(Kind.SINGLETON, 0, span.standing, reason, certificate)
-        directions = self._cone(active, tight, span) if tight.any() else None
-        dimension, standing = n - len(span.rows), span.standing
-        if directions is not None:
-            certificate["directions"] = directions.certificate
-            dimension, standing = directions.dimension, weakest([standing, directions.standing])
-            if dimension == 0:
-                reason = f"The units at zero pin the input down: {directions.reason}."
-                return KindDecision(Kind.SINGLETON, 0, standing, reason, certificate)
-        same = directions is not None and bool((active | tight).all())
-        recession = directions if directions is not None and same else self._recession(active, span)
+        certificate["directions"] = directions.certificate
+        if len(self._free_inputs):
+            certificate["free inputs"] = self._free_inputs
+            reason = f"No unit reads {len(self._free_inputs)} of the {self.shape[1]} inputs."
+            return KindDecision(Kind.UNBOUNDED, dimension, standing, reason, certificate)
+        if dimension == 0:
+            return KindDecision(Kind.SINGLETON, 0, standing, f"One input: {directions.reason}.", certificate)
+        same = bool((active | tight).all())
+        recession = directions if same else self._recession(active, span)
         certificate["recession"] = recession.certificate
-        is_compact = recession.dimension == 0
-        kind, word = (Kind.COMPACT, "No") if is_compact else (Kind.UNBOUNDED, "Some")
+        kind, word = (Kind.UNBOUNDED, "Some") if recession.dimension else (Kind.COMPACT, "No")
         reason = f"{word} direction leads to infinity: {recession.reason}."
         return KindDecision(kind, dimension, weakest([standing, recession.standing]), reason, certificate)
+
+    def _directions(self, active: np.ndarray, tight: np.ndarray, span: Basis) -> ConeProof:
+        """The cone of feasible directions at the witness."""
+        rank, n = len(span.rows), self._rows.shape[1]
+        if rank == n or not tight.any():
+            reason = f"the positive units have {rank} independent rows for {n} inputs"
+            return ConeProof(n - rank, span.standing, reason, {"method": "rank", "rows": span.rows})
+        return self._cone(active, tight, span)
 
     def _recession(self, active: np.ndarray, span: Basis) -> ConeProof:
         """Decide whether the recession cone is {0}; a dimension above 0 may be too large.
@@ -172,7 +180,7 @@ class LayerKinds:
         and leave a line, or p = d and B z = -1 has a solution (Corollary 6).
         """
         faces = self._rows.faces(active, ~active)
-        free = self.shape[1] - len(span.rows) - len(faces.pairs)
+        free = self._rows.shape[1] - len(span.rows) - len(faces.pairs)
         if 0 < free >= len(faces.below):
             reason = f"{len(faces.below)} inequalities do not bound {free} dimensions"
             return ConeProof(free, Standing.CERTIFIED, reason, {"method": "count", "below": faces.below})
@@ -194,7 +202,7 @@ class LayerKinds:
 
     def _refuse(self, cone: Cone) -> None:
         """Keep the reduced problem within the budget of memory."""
-        n, d, p = self.shape[1], cone.codimension, len(cone.below)
+        n, d, p = self._rows.shape[1], cone.codimension, len(cone.below)
         refuse_above(
             self._rows.progress.max_bytes,
             8 * (p * n + 3 * p * d + 4 * n * n),

@@ -117,8 +117,8 @@ class LayerRows:
         if "multipliers" in certificate:
             shifts = self.exponents[certificate["implied"]]
             shifts = (shifts.max(initial=0) - shifts).tolist()
-            scaled = [int(y) << s for y, s in zip(certificate["multipliers"].tolist(), shifts, strict=True)]
-            certificate["multipliers"] = np.array([str(y) for y in scaled])
+            scaled = [int(y, 16) << s for y, s in zip(certificate["multipliers"].tolist(), shifts, strict=True)]
+            certificate["multipliers"] = np.array([f"{y:x}" for y in scaled], dtype=str)
         return certificate
 
     def _first(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
