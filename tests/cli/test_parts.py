@@ -1,0 +1,89 @@
+"""The small parts of the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import math
+
+import pytest
+import typer
+
+from plica.cli import live, reading
+from plica.cli.ending import as_text, leave
+from plica.core.result import Completeness, Result, Standing
+from plica.errors import ArgumentError
+
+
+@pytest.mark.parametrize(("text", "expected"), [("1,28,28", (1, 28, 28)), ("3x32x32", (3, 32, 32)), (None, None)])
+def test_shapes(text, expected):
+    assert reading.shape(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "a", "1,,2", "1.5"])
+def test_shapes_that_are_none(text):
+    with pytest.raises(ArgumentError, match="--input-shape"):
+        reading.shape(text)
+
+
+def test_numbers():
+    assert reading.numbers("0.5,1e-3", "--mean") == (0.5, 1e-3)
+    assert reading.numbers(None, "--mean") is None
+
+
+@pytest.mark.parametrize(("text", "expected"), [("3", 3), ("-1", -1), ("relu1", "relu1"), ("-", "-"), ("0.1", "0.1")])
+def test_layers_are_names_or_indices(text, expected):
+    assert reading.layer(text) == expected
+
+
+def test_json_is_standard():
+    text = as_text({"a": [math.nan, math.inf, -math.inf, 1.5], 3: (None, True, "x")})
+    assert json.loads(text) == {"a": ["nan", "inf", "-inf", 1.5], "3": [None, True, "x"]}
+    assert "NaN" not in text
+
+
+@pytest.mark.parametrize(
+    ("completeness", "code"),
+    [
+        (Completeness.BUDGET, 3),
+        (Completeness.INTERRUPTED, 130),
+        (Completeness.COMPLETE, 0),
+        (Completeness.INFEASIBLE, 0),
+    ],
+)
+def test_exit_codes(completeness, code):
+    result = Result(Standing.CERTIFIED, completeness, {})
+    if code == 0:
+        assert leave(result) is None
+        return
+    with pytest.raises(typer.Exit) as end:
+        leave(result)
+    assert end.value.exit_code == code
+
+
+def test_bar_appears_only_on_a_terminal_and_after_a_second(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(live.time, "monotonic", lambda: clock[0])
+    silent, bar = live.Bar(terminal=False), live.Bar(terminal=True)
+    for moment, shown in ((0.5, False), (1.5, True)):
+        clock[0] = moment
+        silent("work", 1, 2)
+        monkeypatch.setattr("sys.stderr", io.StringIO())
+        bar("work [with] brackets", 1, None)
+        assert silent.bars is None
+        assert (bar.bars is not None) is shown
+    bar("work [with] brackets", 2, 2)
+    bar.stop()
+
+
+def test_progress_passes_the_budget_on():
+    with live.progress(3.0) as watch:
+        assert watch.max_seconds == 3.0
+        watch.report("work", 1, 2)
+
+
+def test_options_become_plain_values(tmp_path):
+    options = reading.DataOptions(tmp_path, scale=255.0)
+    assert reading.plain(options) == {"data": str(tmp_path), "split": "test", "scale": 255.0, "limit": 200}
+    assert dataclasses.fields(options)
