@@ -185,8 +185,11 @@ def save(result: Result, path: str | os.PathLike[str]) -> Path:
 
     Examples
     --------
-    >>> result = plica.is_omnidirectional([[1.0], [-1.0]])  # doctest: +SKIP
-    >>> plica.save(result, "answer.npz")  # doctest: +SKIP
+    >>> import plica, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = plica.save(plica.is_omnidirectional([[1.0], [-1.0]]), f"{folder}/answer.npz")
+    ...     bool(plica.load_result(path))
+    True
     """
     name = type(result).__name__
     if name not in RESULTS:
