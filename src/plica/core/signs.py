@@ -6,6 +6,8 @@ contrast, is that of the input itself, where a unit exactly on a knot counts as 
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +16,8 @@ from plica.core.choice import Choice
 from plica.core.exact import columns as exact
 from plica.core.network import INPUT, Network
 from plica.core.pattern import UNIT, Ball, Pattern, affine_ball, freeze_ball
+
+T = TypeVar("T", Tensor, np.ndarray)
 
 
 def enclose(net: Network, x: Tensor, pattern: Pattern, value: str) -> Ball:
@@ -47,19 +51,26 @@ def signs(net: Network, x: Tensor, pattern: Pattern, value: str, knots: Tensor) 
     Returns
     -------
     ndarray of int8, shape (k, n, *shape of the value)
-        -1, 0 or 1. Inputs that floats cannot settle cost one pass in big integers each.
+        -1, 0 or 1.
+
+    Notes
+    -----
+    Cost: a forward pass with error bounds; one pass in big integers for each input that floats cannot settle.
     """
     ball = enclose(net, x, pattern, value)
-    out = []
-    for knot in knots:
+    sides = np.zeros((len(knots), *ball.value.shape), dtype=np.int8)
+    doubt = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for side, knot in zip(sides, knots, strict=True):
         gap = ball.value - knot
-        error = ball.error + UNIT * gap.abs() * (ball.error > 0) + UNIT * gap.abs() * (knot != 0)
-        sign = torch.sign(gap).to(torch.int8)
-        doubt = (gap.abs() <= error) & ((gap != 0) | (error > 0))
-        for row in doubt.flatten(1).any(1).nonzero()[:, 0].tolist():
-            sign[row] = torch.from_numpy(_exact_sign(net, x[row], value, knot)).reshape(sign[row].shape)
-        out.append(sign.cpu().numpy())
-    return np.stack(out) if out else np.zeros((0, *ball.value.shape), dtype=np.int8)
+        rounding = UNIT * gap.abs() * (ball.error > 0) + UNIT * gap.abs() * (knot != 0)
+        side[...] = torch.sign(gap).to(torch.int8).cpu().numpy()
+        doubt |= _in_doubt(gap, ball.error + rounding).flatten(1).any(1)
+    for i in doubt.nonzero()[:, 0].tolist():
+        values = _exact_values(net, x[i], value)
+        for side, knot in zip(sides, knots, strict=True):
+            levels = np.broadcast_to(-knot.cpu().numpy(), (1, *side.shape[1:])).ravel()
+            side[i] = _signs(exact.add(values, exact.Columns.of(levels)).numerator[:, 0]).reshape(side[i].shape)
+    return sides
 
 
 def difference_signs(
@@ -71,23 +82,25 @@ def difference_signs(
     out = []
     for i, (p, m) in enumerate(zip(plus, minus, strict=True)):
         gap = values[i][p] - values[i][m]
-        error = (errors[i][p] + errors[i][m]) * (1 + 1e-12)
-        error = error + UNIT * np.abs(gap)
-        sign = np.sign(gap).astype(np.int8)
-        if ((np.abs(gap) <= error) & ((gap != 0) | (error > 0))).any():
-            part = net.upto(value)
-            exact_values, _ = exact.forward(part.nodes, exact.Columns.of(x[i].cpu().numpy()))
-            numerator = exact_values[part.output].numerator[:, 0]
-            difference = numerator[p] - numerator[m]
-            sign = (difference > 0).astype(np.int8) - (difference < 0).astype(np.int8)
-        out.append(sign)
+        error = (errors[i][p] + errors[i][m]) * (1 + 1e-12) + UNIT * np.abs(gap)
+        if _in_doubt(gap, error).any():
+            numerator = _exact_values(net, x[i], value).numerator[:, 0]
+            gap = numerator[p] - numerator[m]
+        out.append(_signs(gap))
     return out
 
 
-def _exact_sign(net: Network, x: Tensor, value: str, knot: Tensor) -> np.ndarray:
-    """Signs at one input, from its exact values."""
+def _in_doubt(gap: T, error: T) -> T:
+    """Where a float difference does not settle the sign; a zero without error is exact."""
+    return (abs(gap) <= error) & ((gap != 0) | (error > 0))
+
+
+def _signs(values: np.ndarray) -> np.ndarray:
+    """Signs of floats or Python integers, as int8."""
+    return (values > 0).astype(np.int8) - (values < 0).astype(np.int8)
+
+
+def _exact_values(net: Network, x: Tensor, value: str) -> exact.Columns:
+    """Exact values of a named value at one input."""
     part = net.upto(value)
-    values, _ = exact.forward(part.nodes, exact.Columns.of(x.cpu().numpy()))
-    levels = np.broadcast_to(-knot.cpu().numpy(), (1, *net.shape_of(value))).ravel()
-    gap = exact.add(values[part.output], exact.Columns.of(levels)).numerator[:, 0]
-    return (gap > 0).astype(np.int8) - (gap < 0).astype(np.int8)
+    return exact.forward(part.nodes, exact.Columns.of(x.cpu().numpy()))[0][part.output]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,8 +37,8 @@ class Activity:
     alone : bool
         Whether other branches give no further inputs with the same activity.
     mirrored : ndarray of int, optional
-        Where all that other branches can do is to give a kept unit its value on the other side of a knot (abs): these
-        units. None where other branches are not understood (max).
+        Where all units are kept, and all that other branches can do is to give some of them their value on the other
+        side of a knot (abs): these. None where other branches are not understood (max).
     """
 
     fixed: np.ndarray
@@ -87,12 +88,12 @@ def _rows(fixed: np.ndarray, parts: list[tuple], *, alone: bool) -> Activity:
 
 
 def _piecewise(op: Piecewise, side: np.ndarray) -> Activity:
-    """Of a scalar function: a unit in a flat stretch is held only between the stretch's knots.
+    """Of a scalar function: a unit in a flat stretch is held only between the stretch's ends.
 
     `side` holds the exact sign of z - knot, shape (knots, units).
     """
     count, units = side.shape
-    slopes, knots = (_spread(t, op.input_shape) for t in (op.slopes, op.knots))
+    slopes, knots = _flat_tables(op)
     free, parts = np.zeros(units, dtype=bool), []
     for j in range(count + 1):
         inside = (slopes[j] == 0) & ~free
@@ -101,16 +102,30 @@ def _piecewise(op: Piecewise, side: np.ndarray) -> Activity:
         if j < count:
             inside &= side[j] <= 0
         free |= inside
-        at = np.flatnonzero(inside)
-        none = np.full(len(at), -1)
-        if j < count:
-            parts.append((at, none, np.ones(len(at)), knots[j][at], side[j][at] == 0))
-        if j > 0:
-            parts.append((at, none, -np.ones(len(at)), -knots[j - 1][at], side[j - 1][at] == 0))
-    held = _rows(np.flatnonzero(~free), parts, alone=op.monotone)
-    if count == 1 and not free.any():
-        return replace(held, mirrored=np.flatnonzero((slopes[0] * slopes[1] < 0) & (side[0] != 0)))
-    return held
+        for sign, at, k in _ends(slopes, inside, j):
+            parts.append((at, np.full(len(at), -1), np.full(len(at), sign), sign * knots[k][at], side[k][at] == 0))
+    several = ((slopes > 0).any(0) & (slopes < 0).any(0)) if count else np.zeros(units, dtype=bool)
+    if count == 1:
+        several &= side[0] != 0  # at its turning point such a function has one value once
+    held = _rows(np.flatnonzero(~free), parts, alone=not several.any())
+    return replace(held, mirrored=np.flatnonzero(several)) if count == 1 and not free.any() else held
+
+
+def _flat_tables(op: Piecewise) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes and knots at every flat unit; a stretch without width counts as flat."""
+    slopes, knots = (_spread(t, op.input_shape) for t in (op.slopes, op.knots))
+    width = np.diff(knots, axis=0)
+    return np.vstack([slopes[:1], np.where(width == 0, 0.0, slopes[1:-1]), slopes[-1:]]), knots
+
+
+def _ends(slopes: np.ndarray, inside: np.ndarray, stretch: int) -> Iterator[tuple[float, np.ndarray, int]]:
+    """Yield (sign, units, knot) for the ends of the flat stretch of the units inside, across flat neighbours."""
+    for sign, ahead in ((1.0, range(stretch, len(slopes) - 1)), (-1.0, range(stretch - 1, -1, -1))):
+        open_ = inside.copy()
+        for knot in ahead:
+            beyond = slopes[knot + 1] if sign > 0 else slopes[knot]
+            yield sign, np.flatnonzero(open_ & (beyond != 0)), knot
+            open_ &= beyond == 0
 
 
 def _spread(table: Tensor, shape: tuple[int, ...]) -> np.ndarray:
@@ -130,13 +145,13 @@ def _max_over(net: Network, op: MaxOver, x: Tensor, pattern: Pattern, layer: str
     minus = [np.broadcast_to(w, index.shape)[mask] for w, mask in zip(winners, others, strict=True)]
     sides = difference_signs(net, x, pattern, read_value(net, layer), plus, minus)
     return [
-        _rows(np.unique(w), [(p, m, np.ones(len(p)), np.zeros(len(p)), s == 0)], alone=index.shape[1] == 1)
+        _rows(np.unique(w), [(p, m, np.ones(len(p)), np.zeros(len(p)), s == 0)], alone=len(p) == 0)
         for w, p, m, s in zip(winners, plus, minus, sides, strict=True)
     ]
 
 
-def loosen(held: Activity, values: np.ndarray, tolerance: float) -> Activity:
-    """The activity with every kept value allowed to move by a tolerance."""
+def loosen(held: Activity, values: np.ndarray, tolerance: np.ndarray) -> Activity:
+    """The activity with every kept value allowed to move by a tolerance, shape (fixed,)."""
     at, count = held.fixed, len(held.fixed)
     return Activity(
         np.zeros(0, dtype=int),
@@ -146,4 +161,17 @@ def loosen(held: Activity, values: np.ndarray, tolerance: float) -> Activity:
         np.concatenate([held.limit, values[at] + tolerance, tolerance - values[at]]),
         np.concatenate([held.tight, np.zeros(2 * count, dtype=bool)]),
         held.alone,
+    )
+
+
+def steepness(net: Network, layer: str) -> np.ndarray:
+    """How fast each unit's output can change with the value its choice reads: the largest slope's size, at least 1.
+
+    Shape (units of the value,).
+    """
+    op, units = net[layer].op, math.prod(net.shape_of(read_value(net, layer)))
+    return (
+        np.maximum(1.0, np.abs(_spread(op.slopes, op.input_shape)).max(0))
+        if isinstance(op, Piecewise)
+        else np.ones(units)
     )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plica.analyses.preimage.activity import Activity, activities, loosen, read_value
+from plica.analyses.preimage.activity import Activity, activities, loosen, read_value, steepness
 from plica.analyses.preimage.result import ImpostorResult
 from plica.core.network import Network
 from plica.core.pattern import Pattern
@@ -172,7 +172,8 @@ def _cell(net: Network, x: Tensor, layer: str, tolerance: float, progress: Progr
         f"Keeping {len(held.fixed)} features equal takes as many equations in {n} variables",
         "Raise max_bytes, or restrict the input: net.on(slice_).",
     )
-    return _Cell(piece, loosen(held, values, tolerance) if tolerance > 0 else held, x, values)
+    allowed = tolerance / steepness(net, layer)[held.fixed]
+    return _Cell(piece, loosen(held, values, allowed) if tolerance > 0 else held, x, values)
 
 
 def _project(

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from plica.core.affine import Affine, Gather, Scale
+from plica.core.affine import Affine, Gather, Scale, Transposed
 from plica.core.choice import Choice
-from plica.core.network import INPUT, Network
-from plica.core.progress import refuse_above
+from plica.core.network import INPUT, Network, Node
+from plica.core.progress import DEFAULT_BYTES, refuse_above
+
+ENTRY = 40  # bytes for one stored entry while a sparse matrix is built: value, row, column, and a copy
+INSTEAD = "Raise max_bytes, or restrict the input: net.on(slice_)."
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,23 +35,23 @@ class LayerMatrix:
     exact: bool
     sources: tuple[str, ...]
 
-    def dense(self, max_bytes: int) -> np.ndarray:
+    def dense(self, max_bytes: int = DEFAULT_BYTES) -> np.ndarray:
         """The matrix as an array, shape (units, inputs)."""
         m, n = self.rows.shape
-        refuse_above(
-            max_bytes,
-            8 * m * n,
-            f"The layer's matrix has {m} rows and {n} columns",
-            "Raise max_bytes, or restrict the input: net.on(slice_).",
-        )
+        refuse_above(max_bytes, 8 * m * n, f"The layer's matrix has {m} rows and {n} columns", INSTEAD)
         return self.rows.toarray()
 
 
-def layer_matrix(net: Network, value: str) -> LayerMatrix:
+def layer_matrix(net: Network, value: str, *, max_bytes: int = DEFAULT_BYTES) -> LayerMatrix:
     """Return the matrix of the affine map from the nearest choices (or the input) to a value.
 
     A scale at the end (batch normalisation, a division) only multiplies rows: its sign is kept, its size dropped, so
     that the rows stay exact. A product of two weight layers without a choice between is rounded, and said so.
+
+    Raises
+    ------
+    MemoryBudgetError
+        When a sparse matrix on the way does not fit in `max_bytes`; nothing of its size has been built then.
     """
     block, sources = net.block(value, "post")
     nodes = list(block.nodes)
@@ -59,7 +62,8 @@ def layer_matrix(net: Network, value: str) -> LayerMatrix:
     matrices, exact = {INPUT: sp.eye_array(block.input_shape[0], format="csr")}, True
     for node in nodes:
         assert not isinstance(node.op, Choice)  # a block is affine
-        matrices[node.name], fine = _compose(node.op, [matrices[i] for i in node.inputs])
+        _refuse(node, block, max_bytes)
+        matrices[node.name], fine = _compose(node.op, [matrices[i] for i in node.inputs], max_bytes)
         exact = exact and fine
     rows = sp.csr_array(sp.diags_array(signs) @ matrices[nodes[-1].name])
     rows.eliminate_zeros()
@@ -71,24 +75,34 @@ def _row_signs(op: Affine | Choice) -> np.ndarray | None:
     if isinstance(op, Gather) and op.index is None:
         return np.ones(math.prod(op.output_shape))
     if isinstance(op, Scale):
-        factor = op.apply(op.factor.new_ones(1, *op.input_shape))
-        if bool((factor != 0).all()):
-            return np.sign(factor.cpu().numpy()).ravel()
+        sign = op.factor.sign() if op.divisor is None else op.factor.sign() * op.divisor.sign()
+        return np.broadcast_to(sign.cpu().numpy(), (1, *op.input_shape)).ravel()
     return None
 
 
-def _compose(op: Affine, inputs: list[sp.csr_array]) -> tuple[sp.csr_array, bool]:
+def _refuse(node: Node, block: Network, max_bytes: int) -> None:
+    """Refuse a node whose own sparse matrix does not fit, before it is built."""
+    op, outputs = node.op, math.prod(node.shape)
+    if isinstance(op, Transposed):
+        op, outputs = op.node, math.prod(block.shape_of(node.inputs[0]))
+    weight = getattr(op, "weight", None)
+    entries = outputs * (len(node.inputs) if weight is None else math.prod(weight.shape[1:]))
+    what = f"The matrix of node {node.name!r} has up to {entries} nonzero entries"
+    refuse_above(max_bytes, ENTRY * entries, what, INSTEAD)
+
+
+def _compose(op: Affine, inputs: list[sp.csr_array], max_bytes: int) -> tuple[sp.csr_array, bool]:
     """Matrix of a node after others, and whether its entries are exact."""
-    parts, exact = [], True
+    total, exact = None, True
     for entries, before in zip(op.entries(), inputs, strict=True):
+        terms = int(np.diff(before.indptr)[entries.indices].sum(dtype=np.int64))
+        what = f"A product of two layers without a choice between has {terms} terms"
+        refuse_above(max_bytes, ENTRY * terms, what, INSTEAD)
         product = sp.csr_array(entries @ before)
-        exact = exact and _exact_product(entries, before)
-        parts.append(product)
-    total = parts[0]
-    for part in parts[1:]:
-        overlap = abs(total).multiply(abs(part)).nnz
-        exact = exact and overlap == 0
-        total = sp.csr_array(total + part)
+        fine = _product_is_exact(entries, before)
+        total, fine_sum = (product, True) if total is None else _add(total, product)
+        exact = exact and fine and fine_sum
+    assert total is not None  # every node reads something
     if isinstance(op, Scale) and op.divisor is not None:
         divisor = np.broadcast_to(op.divisor.cpu().numpy(), (1, *op.input_shape)).ravel()
         total = sp.csr_array(sp.diags_array(1 / divisor) @ total)
@@ -96,10 +110,20 @@ def _compose(op: Affine, inputs: list[sp.csr_array]) -> tuple[sp.csr_array, bool
     return total, exact
 
 
-def _exact_product(left: sp.csr_array, right: sp.csr_array) -> bool:
+def _product_is_exact(left: sp.csr_array, right: sp.csr_array) -> bool:
     """Whether a sparse product rounds nothing: one factor is made of signs, and no two terms meet in one entry."""
-    signs = any(len(m.data) == 0 or bool((np.abs(m.data) == 1).all()) for m in (left, right))
-    if not signs:
-        return False
+    signs = any(bool((np.abs(m.data) == 1).all()) for m in (left, right))
+    if not signs or not (left.nnz and right.nnz):
+        return signs
+    if int(np.diff(left.indptr).max()) == 1 or int(np.diff(right.tocsc().indptr).max()) == 1:
+        return True  # one entry a row of the left, or a column of the right
     ones = [sp.csr_array((np.ones(len(m.data)), m.indices, m.indptr), shape=m.shape) for m in (left, right)]
-    return bool((ones[0] @ ones[1]).max() <= 1) if left.nnz and right.nnz else True
+    return bool((ones[0] @ ones[1]).max() <= 1)
+
+
+def _add(a: sp.csr_array, b: sp.csr_array) -> tuple[sp.csr_array, bool]:
+    """Sum, and whether it is exact: the rounding errors (Knuth's two-sum, itself exact) are all zero."""
+    total = sp.csr_array(a + b)
+    part = sp.csr_array(total - a)
+    error = (a - (total - part)) + (b - part)
+    return total, bool((error.data == 0).all())
