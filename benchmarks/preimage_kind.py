@@ -136,9 +136,7 @@ def main() -> None:
     parser.add_argument("--mnist", type=Path, required=True)
     parser.add_argument("--folder", type=Path, default=Path("cache"), help="where the trained weights are kept")
     parser.add_argument("--epochs", type=int, default=25)
-    parser.add_argument(
-        "--rate", type=float, default=0.003, help="of Adam; with 0.003 about 250 to 800 units are positive"
-    )
+    parser.add_argument("--rate", type=float, default=0.002, help="of Adam; decides how many units stay positive")
     parser.add_argument("--images", type=int, default=200, help="sample of the test images")
     parser.add_argument("--compare", type=int, default=5, help="images on which Algorithm 1 runs too")
     parser.add_argument("--seed", type=int, default=0)

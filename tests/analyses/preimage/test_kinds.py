@@ -35,6 +35,9 @@ HALF = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])  # 0 on the boundary of t
         (NONE, HALF, [1, 1, 1], "unbounded", 1),
         (NONE, np.vstack([TRIANGLE, -TRIANGLE]), [1] * 6, "singleton", 0),  # [F; -F]
         (NONE, np.vstack([SLAB, [[0.0, 1.0], [0.0, -1.0]]]), [1, 1, 0, 0], "compact", 1),
+        (NONE, [[1.0, 0.0], [1.0, -1e-12], [-1.0, -1e-12]], [0, 0, 0], "unbounded", 2),  # a hair from bounded
+        (NONE, [[1.0, 0.0], [1.0, -2e-12], [-1.0, 1e-12]], [0, 0, 0], "compact", 2),  # a hair from unbounded
+        (np.zeros((0, 3)), [[1.0, 0, 0], [1.0, -2e-12, 0], [-1.0, 1e-12, 0]], [1, 1, 1], "unbounded", 1),
         (NONE, NONE, [], "unbounded", 2),
         (NONE, np.zeros((3, 2)), [1, 1, 1], "unbounded", 2),
         ([[1.0, 1.0]], SLAB, [0, 0], "compact", 1),
@@ -122,6 +125,8 @@ def degenerate_layer(rng):
         W = W @ rng.integers(-1, 2, (n, n))  # low rank
     if rng.random() < 0.2:
         W[:, -1] = -np.abs(W[:, -1]) * (rng.random(len(W)) < 0.5)  # 0 outside or on the boundary of the hull
+    if rng.random() < 0.2:
+        W = W + (rng.random(W.shape) < 0.1) * 10.0 ** rng.uniform(-16, -7)  # a hair off the special position
     if rng.random() < 0.2:
         W = W * 10.0 ** rng.uniform(-6, 6, (len(W), 1))
     W = W[rng.permutation(len(W))]

@@ -116,9 +116,8 @@ def decide_cone(cone: Cone) -> ConeProof | None:
     proposal = propose(cone)
     if proposal is None:
         return None
-    if proposal.is_small:
-        return _point(cone, proposal)
-    return _solid(cone, proposal)
+    first, second = (_point, _solid) if proposal.is_small else (_solid, _point)
+    return first(cone, proposal) or second(cone, proposal)
 
 
 def propose(cone: Cone) -> Proposal | None:
@@ -154,7 +153,7 @@ def _point(cone: Cone, proposal: Proposal) -> ConeProof | None:
     """
     chosen = _basis(proposal)
     regular = np.concatenate([cone.equal, cone.below[chosen]])
-    sigma = floats.smallest_singular_value(cone.rows[regular])
+    sigma = floats.smallest_singular_value(cone.rows[regular]) if len(regular) == cone.rows.shape[1] else 0.0
     if sigma == 0.0:
         return None
     weights = np.zeros(len(cone.rows))
@@ -162,7 +161,7 @@ def _point(cone: Cone, proposal: Proposal) -> ConeProof | None:
     weights[cone.equal] = _equality_multipliers(proposal, cone.rows.T @ weights)
     left, radius = floats.combination(cone.rows, weights, cone.norms)
     error = floats.solution_radius(floats.norm(left) + radius, sigma)
-    if not proposal.multipliers[chosen].min() > error:
+    if not (proposal.multipliers[chosen].min() > error and (proposal.multipliers > 0.0).all()):
         return None
     certificate = {"method": "multipliers", "regular": regular, "equal": cone.equal, "weights": weights}
     return ConeProof(0, Standing.RIGOROUS, "positive multipliers of a regular system", certificate)
@@ -194,6 +193,8 @@ def _solid(cone: Cone, proposal: Proposal) -> ConeProof | None:
     The float v is within |E v|_2 / sigma_min(E) of its projection on ker E, so a row of F stays negative there when
     its value is below -(rounding + |row|_2 distance).
     """
+    if not proposal.residual.any():
+        return None
     direction = proposal.kernel @ inward(proposal)
     value, radius = floats.product(cone.rows[cone.below], direction, cone.norms[cone.below])
     slip = 0.0

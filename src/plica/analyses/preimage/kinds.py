@@ -98,7 +98,7 @@ class LayerKinds:
     ShapeError, DataError
         When W or the prior is not a finite matrix of n columns.
     MemoryBudgetError
-        When copies of W with rows of equal size does not fit.
+        When copies of W do not fit.
 
     Notes
     -----
@@ -115,8 +115,8 @@ class LayerKinds:
                 raise ShapeError(f"prior needs {rows.shape[1]} columns as W has; got shape {extra.shape}.")
             rows = np.vstack([rows, extra])
         self.shape = rows.shape
-        read = rows.any(axis=0)
-        read[0] |= not read.any()  # a matrix keeps a column
+        read: np.ndarray = np.any(rows != 0.0, axis=0)
+        read[0] = read[0] or not read.any()  # a matrix keeps a column
         self._free_inputs = np.flatnonzero(~read)
         self._rows = LayerRows(rows if read.all() else rows[:, read], progress or Progress())
 
@@ -146,10 +146,8 @@ class LayerKinds:
         """The decision; a budget that is reached is raised."""
         span = self._rows.independent(self._rows.faces(active, np.zeros_like(active)).equal)
         directions = self._directions(active, tight, span)
-        dimension, standing = (
-            directions.dimension + len(self._free_inputs),
-            weakest([span.standing, directions.standing]),
-        )
+        dimension = directions.dimension + len(self._free_inputs)
+        standing = weakest([span.standing, directions.standing])
         certificate: dict[str, Any] = {"rank": {"method": "independent rows", "rows": span.rows}}
         certificate["directions"] = directions.certificate
         if len(self._free_inputs):
@@ -280,7 +278,7 @@ def is_omnidirectional(
     ------
     ShapeError, DataError, ArgumentError
         For arrays that do not fit, are not finite, or when only one of b and point is given.
-    MemoryBudgetError, BudgetReached
+    MemoryBudgetError, BudgetReached, SolverError
         When a budget ends the exact decision.
 
     Examples
@@ -298,9 +296,8 @@ def is_omnidirectional(
         if len(failing):
             reason = f"b differs from -A p in {len(failing)} rows, first in row {failing[0]}."
             return _omnidirectional(False, Standing.CERTIFIED, reason, {"method": "point", "rows": failing})
-    decision = decide(np.zeros((0, A.shape[1])), A, np.ones(len(A), dtype=bool), progress=progress)
-    if decision.kind is Kind.UNDECIDED:
-        raise MemoryBudgetError(decision.reason)
+    at_zero = np.ones(len(A), dtype=bool)
+    decision = LayerKinds(A, progress=progress)._decide(~at_zero, at_zero)
     value = decision.kind is Kind.SINGLETON
     reason = decision.reason if value else f"A v <= 0 on a cone of dimension {decision.dimension}."
     return _omnidirectional(value, decision.standing, reason, decision.certificate)
