@@ -67,10 +67,20 @@ def row_integers(A: np.ndarray) -> fmpz_mat:
 
     Signs of products, rank and null space are those of `A`; the integers are shorter than those of `to_integers`.
     """
+    return scaled_rows(A)[0]
+
+
+def scaled_rows(A: np.ndarray) -> tuple[fmpz_mat, np.ndarray]:
+    """Convert a float matrix exactly, as (integers, exponents): row i of A is row i of the integers * 2**exponent[i].
+
+    The exponents are as large as possible, 0 for a row of zeros.
+    """
     A = _matrix(A)
     mantissa, exponent = _mantissas(A)
     lowest = np.where(mantissa != 0, exponent, _NONE).min(axis=1, keepdims=True, initial=_NONE)
-    return fmpz_mat(A.shape[0], A.shape[1], _shifted(mantissa, np.where(mantissa == 0, 0, exponent - lowest)))
+    lowest[lowest == _NONE] = 0
+    shift = np.where(mantissa == 0, 0, exponent - lowest)
+    return fmpz_mat(A.shape[0], A.shape[1], _shifted(mantissa, shift)), lowest.ravel()
 
 
 def _matrix(A: np.ndarray) -> np.ndarray:
@@ -270,13 +280,10 @@ def solve_near(A: np.ndarray, b: np.ndarray, near: np.ndarray) -> list[Fraction]
 
 def _gaps(A: np.ndarray, x: Sequence[Exact] | np.ndarray, b: np.ndarray) -> tuple[fmpz_mat, np.ndarray, fmpz]:
     """Exact ``A x - b`` as (numerators, exponents of two, one for each row, positive denominator)."""
-    lifted = np.column_stack([A, -np.asarray(b, dtype=np.float64)])
-    mantissa, exponent = _mantissas(lifted)
-    lowest = np.where(mantissa != 0, exponent, _NONE).min(axis=1, keepdims=True, initial=_NONE)
-    rows = fmpz_mat(lifted.shape[0], lifted.shape[1], _shifted(mantissa, np.where(mantissa == 0, 0, exponent - lowest)))
+    rows, exponents = scaled_rows(np.column_stack([A, -np.asarray(b, dtype=np.float64)]))
     numerators, denominator = rational_column(x).numer_denom() if len(x) else (fmpz_mat(0, 1), fmpz(1))
     column = fmpz_mat(numerators.nrows() + 1, 1, [*numerators.entries(), denominator])
-    return (rows * column if rows.nrows() else fmpz_mat(0, 1)), lowest.ravel(), denominator
+    return (rows * column if rows.nrows() else fmpz_mat(0, 1)), exponents, denominator
 
 
 def residual(A: np.ndarray, x: Sequence[Exact] | np.ndarray, b: np.ndarray) -> np.ndarray:

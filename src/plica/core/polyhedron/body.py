@@ -7,18 +7,20 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
-from plica.core.polyhedron import extent
+from plica.core.polyhedron import corners, extent, walk
+from plica.core.polyhedron.corners import FacetRows
 from plica.core.polyhedron.decide import Decision, Facts
 from plica.core.polyhedron.extent import Centre, Support
 from plica.core.polyhedron.membership import contains
 from plica.core.progress import DEFAULT_BYTES, refuse_above
-from plica.core.solve import NearestPoint, nearest_point
+from plica.core.solve import Matrix, NearestPoint, nearest_point
 from plica.errors import ArgumentError, DataError, ShapeError
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False, init=False)
 class Polyhedron:
     """The set {x : G x <= h, E x = e} in n variables.
 
@@ -26,9 +28,9 @@ class Polyhedron:
     ----------
     G : array or sparse matrix, shape (m, n)
         Finite; m may be 0. A sparse matrix is stored dense.
-    h : ndarray, shape (m,)
+    h : array, shape (m,)
     E : array or sparse matrix, shape (p, n), optional
-    e : ndarray, shape (p,), optional
+    e : array, shape (p,), optional
 
     Raises
     ------
@@ -54,18 +56,24 @@ class Polyhedron:
 
     G: np.ndarray
     h: np.ndarray
-    E: np.ndarray = None  # type: ignore[assignment]
-    e: np.ndarray = None  # type: ignore[assignment]
+    E: np.ndarray
+    e: np.ndarray
 
-    def __post_init__(self) -> None:
-        G = _matrix(self.G, "G")
-        if (self.E is None) != (self.e is None):
+    def __init__(
+        self,
+        G: Matrix | npt.ArrayLike,
+        h: npt.ArrayLike,
+        E: Matrix | npt.ArrayLike | None = None,
+        e: npt.ArrayLike | None = None,
+    ) -> None:
+        G = _matrix(G, "G")
+        if (E is None) != (e is None):
             raise ArgumentError("Polyhedron: E and e belong together; give both, or neither.")
-        E = np.zeros((0, G.shape[1])) if self.E is None else _matrix(self.E, "E")
+        E = np.zeros((0, G.shape[1])) if E is None else _matrix(E, "E")
         if E.shape[1] != G.shape[1]:
             raise ShapeError(f"Polyhedron: G has {G.shape[1]} columns and E has {E.shape[1]}; both act on the same x.")
-        checked = {"G": G, "h": _vector(self.h, "h", "G", len(G)), "E": E}
-        checked["e"] = _vector(np.zeros(0) if self.e is None else self.e, "e", "E", len(E))
+        right = _vector(np.zeros(0) if e is None else e, "e", "E", len(E))
+        checked = {"G": G, "h": _vector(h, "h", "G", len(G)), "E": E, "e": right}
         for name, array in checked.items():
             array.setflags(write=False)
             object.__setattr__(self, name, array)
@@ -82,7 +90,7 @@ class Polyhedron:
 
     # --- exact questions ------------------------------------------------------------------------------
 
-    def contains(self, X: np.ndarray, tolerance: float = 0.0) -> np.ndarray:
+    def contains(self, X: npt.ArrayLike, tolerance: float = 0.0) -> np.ndarray:
         """Which points lie in the polyhedron; exact, boundary included, when `tolerance` is 0.
 
         Parameters
@@ -134,7 +142,7 @@ class Polyhedron:
 
     # --- how far it reaches ---------------------------------------------------------------------------
 
-    def support(self, direction: np.ndarray) -> Support:
+    def support(self, direction: npt.ArrayLike) -> Support:
         """Largest value of ``direction.x``, with a point where it is attained.
 
         Parameters
@@ -178,9 +186,113 @@ class Polyhedron:
         self._require_points("centre")
         return extent.centre(self.facts)
 
-    def nearest(self, target: np.ndarray) -> NearestPoint:
+    def nearest(self, target: npt.ArrayLike) -> NearestPoint:
         """Euclidean projection of `target`, shape (n,); see `plica.core.solve.nearest_point`."""
         return nearest_point(np.asarray(target, dtype=np.float64), self.G, self.h, self.E, self.e)
+
+    # --- corners, volume, samples ---------------------------------------------------------------------
+
+    def vertices(self, *, max_vertices: int = 20_000) -> np.ndarray:
+        """Vertices, shape (k, n), in lexicographic order; none when the polyhedron contains a line or is empty.
+
+        Raises
+        ------
+        BudgetReached
+            When more than `max_vertices` vertices and rays turn up on the way.
+
+        Notes
+        -----
+        Found exactly by double description, then rounded once. Meant for low dimension: the number of vertices grows
+        like rows**(dimension / 2), the cost like its square.
+        """
+        return corners.vertices(self.facts, max_vertices)
+
+    def rays(self, *, max_vertices: int = 20_000) -> np.ndarray:
+        """Extreme recession directions, shape (k, n), largest entry 1; none when the polyhedron contains a line."""
+        return corners.rays(self.facts, max_vertices)
+
+    def facets(self) -> FacetRows:
+        """Rows of G that define the facets: no other row follows from the rest.
+
+        Implied equalities are no facets; of rows that define the same facet the lowest index is named. An empty
+        polyhedron and a single point have none.
+
+        Returns
+        -------
+        FacetRows
+            ``(rows, standing)``: decided exactly row by row while rows^2 x variables is at most 2 million, else
+            NUMERICAL by daqp's reduction.
+        """
+        return corners.facets(self.facts)
+
+    def volume(self, *, max_vertices: int = 20_000) -> float:
+        """Volume in the polyhedron's own dimension: length, area ...; 1 for a single point, 0 when empty.
+
+        Notes
+        -----
+        Exact triangulation in rationals, rounded at the end; inf when unbounded. Low dimension only, as `vertices`.
+        """
+        return corners.volume(self.facts, max_vertices)
+
+    def sample(self, n: int, seed: int = 0, *, steps: int | None = None) -> np.ndarray:
+        """Draw n points, uniform on the polyhedron inside its affine hull, by hit-and-run.
+
+        Parameters
+        ----------
+        n : int
+        seed : int
+        steps : int, optional
+            Steps before a point is used; 20 + 10 times the dimension by default. More is closer to uniform.
+
+        Returns
+        -------
+        ndarray, shape (n, variables)
+            On the affine hull, and inside, up to rounding.
+
+        Raises
+        ------
+        DataError
+            When the polyhedron is empty or unbounded.
+        """
+        self._require_points("sample")
+        if not self.is_bounded():
+            raise DataError("sample: the polyhedron is unbounded, so it has no uniform distribution; add a box.")
+        return walk.sample(self.facts, n, seed, steps)
+
+    def project(self, basis: npt.ArrayLike) -> np.ndarray:
+        """Corners of the shadow {basis' x : x in the polyhedron} on a line or a plane.
+
+        Parameters
+        ----------
+        basis : ndarray, shape (n, 1) or (n, 2)
+
+        Returns
+        -------
+        ndarray, shape (k, 1) or (k, 2)
+            The ends of an interval, or the corners of a polygon counter-clockwise (two for a segment, one for a
+            point), within 1e-9 of its size.
+
+        Raises
+        ------
+        DataError
+            When the polyhedron is empty or its shadow unbounded.
+
+        Notes
+        -----
+        Cost: about two linear programs for each corner.
+        """
+        basis = np.asarray(basis, dtype=np.float64)
+        if basis.ndim != 2 or len(basis) != self.ambient or basis.shape[1] not in (1, 2):
+            raise ShapeError(f"project: basis has shape {basis.shape}; it must be ({self.ambient}, 1 or 2).")
+        self._require_points("project")
+        return walk.project(self._bounded_support, basis)
+
+    def _bounded_support(self, direction: np.ndarray) -> Support:
+        """Support, refused where it is infinite."""
+        found = extent.support(self.facts, direction, prove=False)
+        if not np.isfinite(found.value):
+            raise DataError("project: the shadow is unbounded; intersect the polyhedron with a box first.")
+        return found
 
     # --- new polyhedra --------------------------------------------------------------------------------
 
@@ -195,7 +307,7 @@ class Polyhedron:
             np.concatenate([self.e, other.e]),
         )
 
-    def on(self, origin: np.ndarray, basis: np.ndarray) -> Polyhedron:
+    def on(self, origin: npt.ArrayLike, basis: npt.ArrayLike) -> Polyhedron:
         """Preimage {s : origin + basis s in self} under an affine map.
 
         Parameters

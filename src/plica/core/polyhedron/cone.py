@@ -16,7 +16,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from flint import fmpq, fmpz, fmpz_mat
 
-from plica.core.exact.integers import column_signs, particular, row_integers, select, stack, to_integers, transpose
+from plica.core.exact.integers import column_signs, particular, scaled_rows, select, stack, to_integers, transpose
 from plica.core.solve import linear_program
 from plica.errors import SolverError
 
@@ -35,7 +35,8 @@ class Partition:
     interior : fmpz_mat, shape (n, 1)
         A point of the cone with ``M z < 0`` on all other rows.
     multipliers, equality_multipliers : fmpz_mat, shapes (m, 1) and (p, 1)
-        ``M'y + N'mu = 0`` with y > 0 on the implied rows, 0 on the others.
+        ``M'y + N'mu = 0`` with y > 0 on the implied rows, 0 on the others, where M and N are scaled to integers
+        as by `plica.core.exact.integers.scaled_rows`.
     """
 
     implied: np.ndarray
@@ -58,18 +59,28 @@ def partition(M: np.ndarray, N: np.ndarray) -> Partition:
     SolverError
         When the float guess cannot be proven and the cone is too large for a simplex method in rationals.
     """
-    rows, equalities = row_integers(M), row_integers(N)
-    if M.size > EXACT_AT_ONCE:
-        guess = _search(M, N)
-        found = None if guess is None else _certify(rows, equalities, *guess)
-        if found is not None:
-            return found
+    rows, row_exponents = scaled_rows(M)
+    equalities, equality_exponents = scaled_rows(N)
+    proof = _guessed(M, N, (rows, row_exponents), (equalities, equality_exponents)) if M.size > EXACT_AT_ONCE else None
+    if proof is not None:
+        return proof
     if M.size > EXACT_AT_MOST:
         raise SolverError(
             f"a cone of {M.shape[0]} rows in {M.shape[1]} dimensions is too close to degenerate for floats, and too "
             "large for rational pivots. Restrict it to a slice, or round the weights to fewer digits."
         )
     return _by_pivots(rows, equalities)
+
+
+def _guessed(
+    M: np.ndarray, N: np.ndarray, rows: tuple[fmpz_mat, np.ndarray], equalities: tuple[fmpz_mat, np.ndarray]
+) -> Partition | None:
+    """Guess in floats and prove in integers; the multipliers of integer rows are powers of two away."""
+    guess = _search(M, N)
+    if guess is None:
+        return None
+    implied, z, y, mu = guess
+    return _certify(rows[0], equalities[0], implied, z, np.ldexp(y, rows[1]), np.ldexp(mu, equalities[1]))
 
 
 # --- search in floats -----------------------------------------------------------------------------

@@ -8,9 +8,9 @@ from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
-from flint import fmpq, fmpz_mat
+from flint import fmpz, fmpz_mat
 
-from plica.core.exact.integers import fractions, null_space, rank, row_integers, stack
+from plica.core.exact.integers import fractions, null_space, rank, row_integers, scaled_rows, stack
 from plica.core.polyhedron.cone import Partition, partition
 from plica.core.result import Standing
 
@@ -79,13 +79,9 @@ class Facts:
         """Whether there is no point; witness: a point, or Farkas multipliers."""
         proof, m = self.lifted, len(self.h)
         if proof.implied[m]:
-            y, mu = _scaled_rows(proof, self.G, self.h, self.E, self.e)
-            return Decision(
-                True,
-                Standing.CERTIFIED,
-                "the multipliers combine the rows to 0 <= a negative number",
-                {"multipliers": y, "equality_multipliers": mu},
-            )
+            reason = "the multipliers combine the rows to 0 <= a negative number"
+            rows, equalities = np.column_stack([self.G, -self.h]), np.column_stack([self.E, -self.e])
+            return Decision(True, Standing.CERTIFIED, reason, _multipliers(proof, rows, equalities))
         return Decision(False, Standing.CERTIFIED, "the point satisfies every row", {"point": self.inner_point})
 
     @cached_property
@@ -125,9 +121,8 @@ class Facts:
         direction = self._direction(proof)
         if direction is not None:
             return Decision(False, Standing.CERTIFIED, "it contains a ray", {"direction": direction})
-        y, mu = _scaled_rows(proof, self.G, None, self.E, None)
         reason = "the rows have full rank, and positive multipliers combine them to zero"
-        return Decision(True, Standing.CERTIFIED, reason, {"multipliers": y, "equality_multipliers": mu})
+        return Decision(True, Standing.CERTIFIED, reason, _multipliers(proof, self.G, self.E))
 
     def _direction(self, proof: Partition) -> np.ndarray | None:
         """Nonzero recession direction, or None."""
@@ -153,27 +148,13 @@ def _boxed(G: np.ndarray) -> bool:
     return bool((single > 0).any(axis=0).all() and (single < 0).any(axis=0).all())
 
 
-def _scaled_rows(
-    proof: Partition, G: np.ndarray, h: np.ndarray | None, E: np.ndarray, e: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Multipliers of the float rows; the partition has those of the rows' integers, which are powers of two away."""
-    m = len(G)
-    y = [fmpq(v) for v in proof.multipliers.entries()[:m]]
-    mu = [fmpq(v) for v in proof.equality_multipliers.entries()]
-    return _unscaled(y, G if h is None else np.column_stack([G, h])), _unscaled(
-        mu, E if e is None else np.column_stack([E, e])
-    )
+def _multipliers(proof: Partition, rows: np.ndarray, equalities: np.ndarray) -> dict[str, np.ndarray]:
+    """Multipliers of the float rows; the partition has those of the rows scaled to integers."""
+    y, mu = proof.multipliers.entries()[: len(rows)], proof.equality_multipliers.entries()
+    return {"multipliers": _unscaled(y, rows), "equality_multipliers": _unscaled(mu, equalities)}
 
 
-def _unscaled(weights: list[fmpq], rows: np.ndarray) -> np.ndarray:
+def _unscaled(weights: list[fmpz], rows: np.ndarray) -> np.ndarray:
     """Weights of float rows from the weights of their integers."""
-    values = []
-    integers = row_integers(rows).tolist() if rows.size else []
-    for weight, row, whole in zip(weights, rows.tolist(), integers or [[]] * len(weights), strict=True):
-        place = next((j for j, v in enumerate(row) if v), None)
-        factor = Fraction(1) if place is None else Fraction(int(whole[place])) / Fraction(row[place])
-        values.append(Fraction(int(weight.p), int(weight.q)) * factor)
-    return _exact(values)
-
-
-__all__ = ["Decision", "Facts"]
+    exponents = scaled_rows(rows)[1].tolist()
+    return _exact([Fraction(int(v)) * Fraction(2) ** -k for v, k in zip(weights, exponents, strict=True)])

@@ -133,21 +133,24 @@ def centre(facts: Facts) -> Centre:
     slack = residual(G, list(start), h) / length
     for _ in range(2):
         unit, before = float(slack.min()), found
-        found = _largest_ball(before, (G @ basis) / length[:, None], slack, basis)
+        found, _ = largest_ball(before, (G @ basis) / length[:, None], slack, basis)
         slack = residual(G, found.point, h) / length
         if not unit < 1e-3 * found.radius < np.inf or slack.min() <= unit:
             return found
     return found
 
 
-def _largest_ball(start: Centre, rows: np.ndarray, slack: np.ndarray, basis: np.ndarray) -> Centre:
-    """Largest ball, in units of the start's distance to the nearest row; `rows` have length 1 in the hull."""
+def largest_ball(start: Centre, rows: np.ndarray, slack: np.ndarray, basis: np.ndarray) -> tuple[Centre, np.ndarray]:
+    """Largest ball, in units of the start's distance to the nearest row; `rows` have length 1 in the hull.
+
+    Also returns the multipliers of the rows: positive ones belong to rows between which the ball is stuck.
+    """
     unit = float(slack.min())
     if unit < 1e-290:  # the width of the polyhedron is below what floats can scale
-        return Centre(start.point, unit)
+        return Centre(start.point, unit), (slack <= unit).astype(np.float64)
     d = basis.shape[1]
     cost = np.concatenate([np.zeros(d), [-1.0]])
     best = linear_program(cost, np.column_stack([rows, np.ones(len(rows))]), np.minimum(slack / unit, 1e15))
     if best.status != "optimal":
-        return Centre(start.point, np.inf)
-    return Centre(start.point + basis @ best.x[:d] * unit, float(best.x[d] * unit))
+        return Centre(start.point, np.inf), np.zeros(len(rows))
+    return Centre(start.point + basis @ best.x[:d] * unit, float(best.x[d] * unit)), best.dual

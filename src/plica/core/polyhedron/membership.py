@@ -19,10 +19,10 @@ def contains(
     G, h, E, e = system
     A, b = np.vstack([G, E]), np.concatenate([h, e])
     equal = np.arange(len(b)) >= len(h)
-    gap = X @ A.T - b
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is decided in integers
+        gap, error = X @ A.T - b, _error(A, b, X)
     if tolerance > 0:
         return np.where(equal, np.abs(gap), gap).max(axis=1, initial=-np.inf) <= tolerance
-    error = _error(A, b, X)
     inside = ~((gap > error) | (equal & (gap < -error))).any(axis=1)
     doubtful = ((np.abs(gap) <= error) & (error > 0)) | ~np.isfinite(gap)
     for k in np.flatnonzero(inside & doubtful.any(axis=1)):

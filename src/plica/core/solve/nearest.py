@@ -163,6 +163,7 @@ def _by_newton(target: np.ndarray, system: System, steps: int = 200) -> NearestP
     lam = np.zeros(len(b))
     floor = np.concatenate([np.zeros(m), np.full(len(b) - m, -np.inf)])
     x, value, slope = _dual(lam, target, system, A, At, b)
+    farthest = 0.5 * float(np.maximum((system.lower - target) ** 2, (system.upper - target) ** 2).sum())
     for _ in range(steps):
         # The length of a projected gradient step: zero exactly at the optimum.
         wrong = np.abs(np.maximum(lam + slope, floor) - lam).max(initial=0.0)
@@ -179,6 +180,8 @@ def _by_newton(target: np.ndarray, system: System, steps: int = 200) -> NearestP
         if moved is None:
             break
         lam, (x, value, slope) = moved
+        if value > farthest * (1 + 1e-9) + 1e-9:  # a lower bound above the farthest point of the box
+            return _nowhere(system)
     return _accept(target, system, x, lam, 1e-8)
 
 

@@ -1,0 +1,399 @@
+"""Polyhedra against brute force in fractions; half of the random cases are degenerate on purpose."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.spatial import ConvexHull
+
+from oracles.polyhedra import Brute, dot, eliminate
+from plica.core.exact.integers import proves_empty
+from plica.core.polyhedron import Polyhedron, cone
+from plica.core.result import Standing
+from plica.errors import ArgumentError, BudgetReached, DataError, ShapeError
+
+KINDS = ("integer", "duplicate", "slab of width 0", "slab of one ulp", "empty by one ulp", "box", "scaled", "gaussian")
+
+
+def system(kind: str, seed: int, n: int):
+    """Random rows (G, h, E, e) of one kind."""
+    rng = np.random.default_rng([seed, n, KINDS.index(kind)])
+    m = int(rng.integers(0 if kind == "integer" else 1, 7))
+    G = rng.integers(-2, 3, (m, n)).astype(float)
+    h = rng.integers(-1 if seed % 2 else 0, 3, m).astype(float)
+    p = int(rng.integers(0, 4) == 0)
+    E, e = rng.integers(-1, 2, (p, n)).astype(float), rng.integers(-1, 2, p).astype(float)
+    if kind == "duplicate":
+        G, h = np.vstack([G, 3 * G[:2], np.zeros((1, n))]), np.concatenate([h, 3 * h[:2], [float(rng.integers(0, 2))]])
+    elif kind.startswith(("slab", "empty")):
+        step = {"0": h[0], "p": np.nextafter(h[0], -9 if kind.startswith("empty") else 9)}[
+            "0" if kind.endswith("0") else "p"
+        ]
+        G, h = np.vstack([G, -G[:1]]), np.append(h, -step)
+    elif kind == "box":
+        G, h = np.vstack([G, np.eye(n), -np.eye(n)]), np.concatenate([h, np.ones(2 * n)])
+    elif kind == "scaled":
+        size = 10.0 ** rng.integers(-6, 7, m)
+        G, h = G * size[:, None] * 0.1, h * size
+    elif kind == "gaussian":
+        G, h = rng.standard_normal((m, n)), rng.standard_normal(m) + 0.5
+    return G, h, E, e
+
+
+def cases(count: int, dimensions=(1, 2, 3)):
+    for kind in KINDS:
+        for n in dimensions:
+            for seed in range(count):
+                yield kind, n, seed, system(kind, seed, n)
+
+
+@pytest.fixture(params=["rational pivots", "float guess"])
+def route(request, monkeypatch):
+    """Both ways to decide: rational pivots at once, and a float guess that is then proven."""
+    monkeypatch.setattr(cone, "EXACT_AT_ONCE", 10**9 if request.param == "rational pivots" else -1)
+    return request.param
+
+
+def test_oracle_agrees_with_elimination():
+    for kind, n, seed, (G, h, E, e) in cases(6):
+        brute = Brute.of(G, h, E, e, n)
+        both = [*brute.G, *brute.E, *[[-v for v in row] for row in brute.E]]
+        assert brute.empty == eliminate(both, [*brute.h, *brute.e, *[-v for v in brute.e]], n), (kind, n, seed)
+
+
+def test_decisions(route):
+    for kind, n, seed, rows in cases(8):
+        brute, body = Brute.of(*rows, n), Polyhedron(*rows)
+        got = (body.is_empty(), body.dimension(), body.is_bounded())
+        assert got == (brute.empty, brute.dimension, brute.bounded), (kind, n, seed)
+        assert all(d.standing is Standing.CERTIFIED for d in got)
+        check_witnesses(brute, body, rows)
+
+
+def check_witnesses(brute: Brute, body: Polyhedron, rows) -> None:
+    empty, bounded = body.is_empty(), body.is_bounded()
+    if brute.empty:
+        assert proves_empty(rows, empty.witness["multipliers"], empty.witness["equality_multipliers"])
+        assert body.implied_equalities().tolist() == list(range(len(rows[0])))
+        return
+    point = empty.witness["point"]
+    assert brute.contains(point)
+    assert body.implied_equalities().tolist() == brute.implied
+    strict = [i for i in range(len(brute.G)) if dot(brute.G[i], point) < brute.h[i]]
+    assert strict == [i for i in range(len(brute.G)) if i not in brute.implied]
+    if not bounded:
+        direction = bounded.witness["direction"]
+        assert any(direction)
+        assert all(dot(g, direction) <= 0 for g in brute.G) and not any(dot(g, direction) for g in brute.E)
+    elif bounded.witness:
+        y, mu = bounded.witness["multipliers"], bounded.witness["equality_multipliers"]
+        assert all(v > 0 for v in y)
+        for j in range(brute.n):
+            assert dot(y, [g[j] for g in brute.G]) + dot(mu, [g[j] for g in brute.E]) == 0
+
+
+def test_four_dimensions_both_routes(monkeypatch):
+    for seed in range(12):
+        rows = system(KINDS[seed % len(KINDS)], seed, 4)
+        brute = Brute.of(*rows, 4)
+        for limit in (-1, 10**9):
+            monkeypatch.setattr(cone, "EXACT_AT_ONCE", limit)
+            body = Polyhedron(*rows)
+            assert (body.is_empty(), body.dimension(), body.is_bounded()) == (
+                brute.empty,
+                brute.dimension,
+                brute.bounded,
+            )
+
+
+def test_contains_is_exact_at_the_boundary():
+    for kind, n, seed, rows in cases(4):
+        brute, body = Brute.of(*rows, n), Polyhedron(*rows)
+        rng = np.random.default_rng(seed)
+        points = [[float(v) for v in p] for p in brute.points]
+        X = np.array([*points, *(rng.integers(-4, 5, (20, n)) / 2.0).tolist()])
+        X = np.vstack([X, np.nextafter(X, 9.0), np.nextafter(X, -9.0)])
+        assert body.contains(X).tolist() == [brute.contains(x) for x in X.tolist()], (kind, n, seed)
+
+
+def test_contains_where_floats_cannot_tell():
+    tenth = Polyhedron(np.array([[1.0, 1.0, 1.0]]), np.array([0.3]))
+    assert not tenth.contains(np.full(3, 0.1))  # three times the float 0.1 is above the float 0.3
+    assert tenth.contains(np.full(3, 0.1), tolerance=1e-12)
+    with np.errstate(all="raise"):
+        assert Polyhedron(np.array([[1e308, 1e308]]), np.array([1e308])).contains(np.array([10.0, -10.0]))
+    big = Polyhedron(np.array([[1e308, 1e308, -1e308]]), np.array([1e308]))
+    assert big.contains(np.ones(3)) and big.contains(np.array([1e10, 0.0, 1e10]))
+    assert Polyhedron(np.zeros((0, 2)), np.zeros(0)).contains(np.zeros((4, 3, 2))).shape == (4, 3)
+    assert Polyhedron(np.ones((1, 2)), np.ones(1)).contains(np.zeros((0, 2))).shape == (0,)
+
+
+def test_support():
+    seen = set()
+    for kind, n, seed, rows in cases(4):
+        brute, body = Brute.of(*rows, n), Polyhedron(*rows)
+        rng = np.random.default_rng(seed)
+        for c in (rng.integers(-2, 3, n).astype(float), rng.standard_normal(n)):
+            found = body.support(c)
+            seen.add(found.standing)
+            if brute.empty:
+                assert found.value == -np.inf
+                continue
+            want = brute.support(c)
+            if want is None:
+                assert found.value == np.inf and found.standing is Standing.CERTIFIED, (kind, n, seed)
+            elif found.standing is Standing.CERTIFIED:
+                assert found.value == float(want), (kind, n, seed)
+            else:
+                assert found.value == pytest.approx(float(want), rel=1e-6, abs=1e-6)
+    assert Standing.CERTIFIED in seen
+
+
+def test_bounding_box():
+    for kind, n, seed, rows in cases(2):
+        brute, body = Brute.of(*rows, n), Polyhedron(*rows)
+        if brute.empty:
+            with pytest.raises(DataError, match="empty"):
+                body.bounding_box()
+            continue
+        lower, upper = body.bounding_box()
+        for i in range(n):
+            for sign, got in ((1.0, upper[i]), (-1.0, -lower[i])):
+                want = brute.support([sign * float(i == j) for j in range(n)])
+                assert got == pytest.approx(np.inf if want is None else float(want), rel=1e-6, abs=1e-6)
+
+
+def test_centre():
+    for kind, n, seed, rows in cases(4):
+        brute, body = Brute.of(*rows, n), Polyhedron(*rows)
+        if brute.empty:
+            continue
+        point, radius = body.centre()
+        G, h = rows[0], rows[1]
+        size = 1 + np.abs(point).max()
+        assert (G @ point - h <= 1e-9 * size * (1 + np.abs(G).sum(1))).all(), (kind, n, seed)
+        if brute.dimension == 0:
+            assert radius == 0 and point.tolist() == [float(v) for v in brute.points[0]]
+        if brute.dimension == n and np.isfinite(radius):
+            length = np.linalg.norm(G, axis=1)
+            reach = ((h - G @ point)[length > 0] / length[length > 0]).min()
+            assert reach == pytest.approx(radius, rel=1e-6, abs=1e-12 * size), (kind, n, seed)
+            if brute.bounded:  # no larger ball: widths of the vertex set bound it
+                widths = [np.ptp([float(p[i]) for p in brute.points]) for i in range(n)]
+                assert radius <= min(widths) / 2 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("ends", [(0.0, 1e-9), (5.0, 5.0 + 1e-9), (-1e6, 1e6), (0.0, 5e-324)])
+def test_centre_of_a_slab(ends):
+    low, high = ends
+    body = Polyhedron(np.array([[1.0, 0], [-1, 0], [0, 1], [0, -1]]), np.array([high, -low, 1e3, 1e3]))
+    assert body.centre().radius == pytest.approx(min((high - low) / 2, 1e3), rel=1e-6, abs=5e-324)
+
+
+def test_centre_in_a_lower_dimension():
+    # The triangle x + y + z = 1, x, y, z >= 0 has an inscribed circle of radius 1 / sqrt 6.
+    body = Polyhedron(-np.eye(3), np.zeros(3), np.ones((1, 3)), np.ones(1))
+    point, radius = body.centre()
+    assert radius == pytest.approx(1 / math.sqrt(6)) and point == pytest.approx(np.full(3, 1 / 3))
+    assert Polyhedron(np.zeros((0, 2)), np.zeros(0)).centre().radius == np.inf
+
+
+def test_vertices_rays_facets(route):
+    for kind, n, seed, rows in cases(6):
+        brute, body = Brute.of(*rows, n), Polyhedron(*rows)
+        points = [] if brute.lineality else sorted(brute.points)
+        assert body.vertices().tolist() == [[float(v) for v in p] for p in points], (kind, n, seed)
+        directions = [] if brute.lineality else sorted({tuple(v / max(map(abs, d)) for v in d) for d in brute.rays})
+        assert body.rays().tolist() == [[float(v) for v in d] for d in directions], (kind, n, seed)
+        found = body.facets()
+        assert found.rows.tolist() == brute.facets and found.standing is Standing.CERTIFIED, (kind, n, seed)
+
+
+def test_facets_in_floats_agree(monkeypatch):
+    from plica.core.polyhedron import corners
+
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        G = rng.standard_normal((25, 3))
+        G, h = np.vstack([G, 2 * G[:5]]), np.concatenate([np.ones(25), 2 * np.ones(5)])
+        exact = Polyhedron(G, h).facets()
+        monkeypatch.setattr(corners, "EXACT_FACETS", 0)
+        guess = Polyhedron(G, h).facets()
+        monkeypatch.undo()
+        assert guess.standing is Standing.NUMERICAL and exact.standing is Standing.CERTIFIED
+        assert guess.rows.tolist() == exact.rows.tolist()
+
+
+def test_volume():
+    for kind, n, seed, rows in cases(6):
+        brute, body = Brute.of(*rows, n), Polyhedron(*rows)
+        if brute.empty or not brute.bounded:
+            assert body.volume() == (0.0 if brute.empty else np.inf)
+        elif brute.dimension == 0:
+            assert body.volume() == 1.0
+        elif brute.dimension == n and body.centre().radius > 1e-6:
+            points = np.array([[float(v) for v in p] for p in brute.points])
+            want = ConvexHull(points).volume if n > 1 else np.ptp(points)
+            assert body.volume() == pytest.approx(want, rel=1e-9), (kind, n, seed)
+
+
+def test_known_volumes():
+    for d in range(1, 6):
+        cube = Polyhedron(np.vstack([np.eye(d), -np.eye(d)]), np.concatenate([np.full(d, 3.0), np.zeros(d)]))
+        assert cube.volume() == 3.0**d and len(cube.vertices()) == 2**d
+        simplex = Polyhedron(-np.eye(d + 1), np.zeros(d + 1), np.ones((1, d + 1)), np.ones(1))
+        assert simplex.volume() == pytest.approx(math.sqrt(d + 1) / math.factorial(d), rel=1e-15)
+        signs = np.array(np.meshgrid(*[[-1.0, 1.0]] * d)).reshape(d, -1).T
+        cross = Polyhedron(signs, np.ones(2**d))  # not simple: every vertex has 2**(d-1) tight rows
+        assert cross.volume() == pytest.approx(2.0**d / math.factorial(d), rel=1e-15)
+    segment = Polyhedron(np.array([[1.0, 0], [-1, 0]]), np.array([3.0, 0]), np.array([[4.0, -3.0]]), np.zeros(1))
+    assert segment.volume() == 5.0  # from (0, 0) to (3, 4)
+    sliver = Polyhedron(np.array([[1.0, 1.0], [-1, -1], [1, -1], [-1, 1]]), np.array([2.0**-1070, 0, 1.0, 0]))
+    assert sliver.volume() == 2.0**-1071
+
+
+def test_sample_is_inside_and_uniform():
+    for kind, n, seed, rows in cases(2):
+        brute, body = Brute.of(*rows, n), Polyhedron(*rows)
+        if brute.empty or not brute.bounded:
+            with pytest.raises(DataError):
+                body.sample(3)
+            continue
+        X = body.sample(40, seed=seed)
+        room = 1e-12 * (1 + np.abs(X).max()) * (1 + np.abs(np.vstack([rows[0], rows[2]])).sum(1).max(initial=0.0))
+        assert X.shape == (40, n) and body.contains(X, tolerance=room).all(), (kind, n, seed)
+        assert (body.sample(40, seed=seed) == X).all()
+
+
+@pytest.mark.parametrize("width", [1.0, 1e-6, 1e6])
+def test_sample_moments(width):
+    # A rotated rectangle on the plane z = 1: mean and covariance of the uniform distribution.
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+    G = np.vstack([turn.T, -turn.T])
+    body = Polyhedron(np.column_stack([G, np.zeros(4)]), [1.0, width, 0, 0], np.array([[0.0, 0, 1]]), np.ones(1))
+    X = body.sample(4000, seed=1)
+    assert (np.abs(X[:, 2] - 1) < 1e-9).all()
+    s = X[:, :2] @ turn / [1.0, width]
+    assert s.mean(0) == pytest.approx([0.5, 0.5], abs=0.03)
+    assert np.cov(s.T) == pytest.approx(np.eye(2) / 12, abs=0.01)
+
+
+def test_sample_triangle_is_uniform():
+    body = Polyhedron(np.array([[-1.0, 0], [0, -1], [1, 1]]), np.array([0.0, 0, 1]))
+    X = body.sample(6000, seed=2)
+    # P(x > a) = (1 - a)^2
+    for a in (0.1, 0.3, 0.5, 0.7):
+        assert (X[:, 0] > a).mean() == pytest.approx((1 - a) ** 2, abs=0.025)
+    assert body.contains(X).all()
+
+
+def test_project():
+    for kind, n, seed, rows in cases(2, dimensions=(2, 3)):
+        brute, body = Brute.of(*rows, n), Polyhedron(*rows)
+        if brute.empty or not brute.bounded:
+            continue
+        basis = np.random.default_rng(seed).integers(-1, 2, (n, 2)).astype(float)
+        shadow = np.array([[float(v) for v in p] for p in brute.points]) @ basis
+        got = body.project(basis)
+        angles = np.linspace(0, 2 * np.pi, 17)
+        for u in np.column_stack([np.cos(angles), np.sin(angles)]):
+            assert (got @ u).max() == pytest.approx((shadow @ u).max(), abs=1e-6 * (1 + np.abs(shadow).max()))
+        for corner in got:
+            assert np.abs(shadow - corner).sum(1).min() < 1e-6 * (1 + np.abs(shadow).max()), (kind, n, seed)
+
+
+def test_project_shapes():
+    cube = Polyhedron(np.vstack([np.eye(3), -np.eye(3)]), np.ones(6))
+    assert cube.project(np.eye(3)[:, :2]).tolist() == [[-1, -1], [1, -1], [1, 1], [-1, 1]]
+    hexagon = cube.project(np.array([[1.0, 0], [0, 1], [1, 1]]))
+    assert len(hexagon) == 6
+    assert cube.project(np.ones((3, 1))).tolist() == [[-3.0], [3.0]]
+    point = Polyhedron(np.zeros((0, 3)), np.zeros(0), np.eye(3), np.ones(3))
+    assert point.project(np.eye(3)[:, :2]).tolist() == [[1.0, 1.0]]
+    with pytest.raises(DataError, match="unbounded"):
+        Polyhedron(-np.eye(3), np.zeros(3)).project(np.eye(3)[:, :2])
+
+
+def test_intersect_and_on():
+    for kind, n, seed, rows in cases(2, dimensions=(2, 3)):
+        other = system("integer", seed + 50, n)
+        both = Polyhedron(*rows).intersect(Polyhedron(*other))
+        X = np.random.default_rng(seed).integers(-3, 4, (40, n)) / 2.0
+        want = Polyhedron(*rows).contains(X) & Polyhedron(*other).contains(X)
+        assert (both.contains(X) == want).all()
+        if kind in ("gaussian", "scaled"):
+            continue
+        rng = np.random.default_rng(seed)
+        origin, basis = rng.integers(-1, 2, n).astype(float), rng.integers(-1, 2, (n, 2)).astype(float)
+        S = rng.integers(-3, 4, (40, 2)) / 2.0
+        got = Polyhedron(*rows).on(origin, basis).contains(S)
+        if "ulp" not in kind:
+            assert (got == Polyhedron(*rows).contains(origin + S @ basis.T)).all()
+
+
+def test_many_variables():
+    """A preimage of a wide layer in a box: decided by the float guess with a proof."""
+    rng = np.random.default_rng(0)
+    n = 60
+    A, x = rng.standard_normal((80, n)), rng.uniform(0, 1, n)
+    z = A @ x
+    on = z > 0
+    box = np.vstack([np.eye(n), -np.eye(n)])
+    body = Polyhedron(
+        np.vstack([A[~on], box]),
+        np.concatenate([np.zeros((~on).sum()), np.ones(n), np.zeros(n)]),
+        A[on][:20],
+        z[on][:20],
+    )
+    assert not body.is_empty() and body.is_bounded()
+    assert body.dimension() == n - 20 or np.abs(body.e - body.E @ x).max() > 0
+    free = Polyhedron(A[~on], np.zeros((~on).sum()))
+    assert not free.is_bounded() and free.dimension() == n
+    closed = Polyhedron(np.vstack([A, -A.sum(0, keepdims=True)]), np.ones(81))
+    assert closed.is_bounded() and closed.dimension() == n
+
+
+def test_messages():
+    with pytest.raises(ShapeError, match="one entry for each of 2 rows"):
+        Polyhedron(np.eye(2), np.ones(3))
+    with pytest.raises(ShapeError, match="E has 3"):
+        Polyhedron(np.eye(2), np.ones(2), np.ones((1, 3)), np.ones(1))
+    with pytest.raises(DataError, match="not finite"):
+        Polyhedron(np.array([[np.nan]]), np.ones(1))
+    with pytest.raises(DataError, match="leave out rows"):
+        Polyhedron(np.eye(2), np.array([1.0, np.inf]))
+    with pytest.raises(ArgumentError, match="both, or neither"):
+        Polyhedron(np.eye(2), np.ones(2), np.ones((1, 2)))
+    with pytest.raises(ShapeError, match="last axis must be 2"):
+        Polyhedron(np.eye(2), np.ones(2)).contains(np.zeros(3))
+    with pytest.raises(BudgetReached, match="max_vertices"):
+        Polyhedron(np.vstack([np.eye(6), -np.eye(6)]), np.ones(12)).vertices(max_vertices=20)
+
+
+def test_sparse_rows_copies_and_repr():
+    G = np.eye(3)
+    body = Polyhedron(sp.csr_array(G), np.ones(3))
+    assert body.dimension() == 3 and "3 inequalities" in repr(body) and "3 variables" in body._repr_html_()
+    own = Polyhedron(G, np.ones(3))
+    G[0, 0] = 7
+    assert own.G[0, 0] == 1 and not own.G.flags.writeable
+
+
+def test_no_variables_and_no_rows():
+    assert not Polyhedron(np.zeros((0, 0)), np.zeros(0)).is_empty()
+    assert Polyhedron(np.zeros((1, 0)), np.array([-1.0])).is_empty()
+    assert Polyhedron(np.zeros((2, 0)), np.zeros(2)).dimension() == 0
+    whole = Polyhedron(np.zeros((0, 3)), np.zeros(0))
+    assert whole.dimension() == 3 and not whole.is_bounded() and whole.support(np.zeros(3)).value == 0
+    assert Polyhedron(np.zeros((1, 2)), np.array([-5e-324])).is_empty()
+
+
+def test_decision_behaves_like_its_value():
+    body = Polyhedron(np.vstack([np.eye(2), -np.eye(2)]), np.ones(4))
+    assert body.dimension() == 2 and int(body.dimension()) == 2 and list(range(body.dimension())) == [0, 1]
+    assert bool(body.is_bounded()) and body.is_bounded() == body.is_bounded() and hash(body.dimension()) == hash(2)
+    assert isinstance(body.is_empty().witness["point"][0], Fraction)
