@@ -149,6 +149,18 @@ def test_every_command_has_its_function_and_the_reverse():
     assert not commands & WITHOUT_COMMAND.keys()
 
 
+def test_every_result_type_can_be_saved():
+    from plica.store import RESULTS
+
+    homes = {
+        node.name: "plica." + name.removesuffix(".py").replace("/", ".")
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id == "Result" for b in node.bases)
+    }
+    assert {name: f"{module}:{name}" for name, module in homes.items()} == RESULTS
+
+
 def test_version_is_the_same_everywhere():
     import tomllib
 
