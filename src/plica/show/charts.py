@@ -128,7 +128,7 @@ def lanes(kinds: np.ndarray, positive: np.ndarray, label: str, *, inputs: int | 
     for row, (kind, values) in enumerate(counts.items()):
         base = TOP + LANE * (row + 1) - 4
         for i in np.flatnonzero(values).tolist():
-            height = (LANE - 18) * values[i] / highest
+            height = max((LANE - 18) * values[i] / highest, 2.0)
             marks.append(kind_mark(kind, LEFT + i * step, base - height, max(step - 1, 0.5), height))
         marks.append(tag("path", d=f"M{LEFT} {base}H{WIDTH - LEFT}", class_="axis"))
         marks.append(text(LEFT, base - LANE + 14, f"{kind}: {int(values.sum()):,}", "t strong halo"))

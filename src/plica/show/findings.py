@@ -16,7 +16,7 @@ from plica.core.result import Completeness, Standing, weakest
 from plica.show import charts
 from plica.show.data import ModelPart, ReportData, completeness_of, standing_of
 from plica.show.pictures import data_uri, to_pixels
-from plica.show.words import listed, number, percent, plural
+from plica.show.words import listed, number, percent, plural, short
 
 LOW_ACCURACY = 0.5
 IMPORT_LIMIT = 1e-3  # a larger difference between the network and the original is a warning
@@ -90,14 +90,15 @@ def verdict(data: ReportData) -> str:
         return low.sentence if low is not None else f"{listed([p.name for p in data.models])}: no result yet."
     part, result, share, _ = worst
     accuracy = data.fact(part, "accuracy")
-    start = f"{part.name} answers {percent(accuracy)} right" if accuracy is not None else part.name
-    joint = ", and" if accuracy is not None else ":"
+    start = (
+        f"{part.name} is right on {percent(accuracy)} of the images, and" if accuracy is not None else f"{part.name}:"
+    )
     if share == 0:
-        return f"{start}{joint} no layer was found to give infinitely many inputs the same output, at any image."
+        return f"{start} no layer was found to give infinitely many inputs the same output, at any image."
     proof = "" if _infinite_standing(result).is_proof else "it seems that "
     return (
-        f"{start}{joint} {proof}its layer {result.layer} gives infinitely many of its inputs the same output "
-        f"at {percent(share)} of {plural(len(result.kinds), 'image')}."
+        f"{start} {proof}at {percent(share)} of {len(result.kinds):,} its layer {result.layer} gives infinitely many "
+        "of its inputs the same output."
     )
 
 
@@ -190,7 +191,8 @@ def _undecided(data: ReportData) -> Iterator[Finding]:
                     f"{plural(len(result.kinds), 'image')}.",
                     "Nothing is claimed about these images; the arithmetic of each refusal is listed.",
                     charts.shares_bar(result.shares(), f"{part.name}, layer {result.layer}", height=14, words=False),
-                    Standing(result.standing), Completeness(result.completeness), *ABOUT, 0.4 + share,
+                    weakest(result.standings[result.kinds == "undecided"].tolist()),
+                    Completeness(result.completeness), *ABOUT, 0.4 + share,
                 )  # fmt: skip
 
 
@@ -204,7 +206,7 @@ def _facets(data: ReportData) -> Iterator[Finding]:
             continue
         image = int(nearest.argmin())
         layer = result.layers[int(result.distances[image].argmin())]
-        smallest, median = number(float(nearest.min())), number(float(np.median(nearest)))
+        smallest, median = short(float(nearest.min())), short(float(np.median(nearest)))
         yield Finding(
             smallest, "smallest distance, L2",
             f"A choice in {part.name} changes within {smallest} of image {image}, in layer {layer}.",

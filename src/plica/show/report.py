@@ -17,9 +17,9 @@ from plica.show.sections import SECTIONS, best_pair
 __all__ = ["ModelPart", "ReportData", "render"]
 
 SURE = {
-    Standing.CERTIFIED: "checked in integers or rationals",
-    Standing.RIGOROUS: "float arithmetic with a proven error bound",
-    Standing.NUMERICAL: "float arithmetic, no proof",
+    Standing.CERTIFIED: "checked in integers",
+    Standing.RIGOROUS: "float, error bound proven",
+    Standing.NUMERICAL: "float, no proof",
     Standing.ESTIMATE: "sampled or searched",
 }
 
@@ -99,10 +99,9 @@ def _model_facts(report: ReportData, part: ModelPart) -> list[tuple[str, str]]:
     return [
         (part.name, str(report.fact(part, "architecture") or "")),
         *fact("units", "Units", words.number),
-        *fact("parameters", "Parameters", words.number),
+        *fact("parameters", "Weights", words.number),
         *fact("accuracy", "Right", words.percent),
-        *fact("dtype", "Stored as"),
-        *fact("import_difference", "Import difference", words.number),
+        *fact("import_difference", "Import check", lambda v: f"± {words.number(v)}"),
     ]
 
 

@@ -22,6 +22,7 @@ from plica.show.pictures import data_uri, to_pixels
 from plica.show.words import listed, number, percent, plural, seconds, slug
 
 MOST_REASONS = 5  # sentences shown per undecided layer
+LOOKS_LIKE = 0.5  # share of the way to an image from which an impostor is said to look like it
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _forget_model(part: ModelPart) -> dict[str, Any]:
     layers = [_layer_row(part, r) for r in part.kinds]
     order = list(charts.KINDS)
     header = ["layer", "units", "inputs", "images", *order, "standing", "completeness"]
-    rows = [
+    rows: list[list[Any]] = [
         [r.layer, *r.shape, len(r.kinds), *(int(np.sum(r.kinds == k)) for k in order), r.standing, r.completeness]
         for r in part.kinds
     ]
@@ -102,7 +103,7 @@ def _forget_model(part: ModelPart) -> dict[str, Any]:
         "name": part.name,
         "slug": slug(part.name),
         "layers": layers,
-        "charts": [c for r in part.kinds if len(r.kinds) for c in [_lanes(part, r)]],
+        "charts": [_lanes(part, r) for r in part.kinds if len(set(r.kinds)) > 1 or (len(r.kinds) and not is_forced(r))],
         "pairs": [_pair(p, part) for p in part.impostors],
         "csv": _csv(header, rows) if rows else None,
         "csv_name": f"{slug(part.name)}-kinds.csv",
@@ -154,6 +155,7 @@ def _pair(pair: ImpostorResult, part: ModelPart) -> dict[str, Any]:
         "towards": pair.class_towards,
         "impostor": pair.class_impostor,
         "fooled": is_fooled(pair),
+        "near": way(pair) >= LOOKS_LIKE,
         "way": percent(max(way(pair), 0.0)),
         "start": number(pair.distance_start),
         "distance": number(pair.distance),
@@ -213,7 +215,7 @@ def _facet_model(part: ModelPart, result: FacetResult) -> dict[str, Any]:
             {
                 "name": name,
                 "svg": charts.spread(values, limits, label),
-                "words": words if len(finite) else "",
+                "words": f"middle 80 % from {number(low)} to {number(high)}" if len(finite) else "",
                 "infinite": int(len(values) - len(finite)),
             }
         )
@@ -301,7 +303,7 @@ def _undecided(part: ModelPart, result: KindResult) -> list[dict[str, Any]]:
         {"model": part.name, "layer": result.layer, "count": n, "reason": r}
         for r, n in reasons.most_common(MOST_REASONS)
     ]
-    rest = sum(reasons.values()) - sum(s["count"] for s in shown)
+    rest = sum(reasons.values()) - sum(n for _, n in reasons.most_common(MOST_REASONS))
     more = f"{len(reasons) - MOST_REASONS} other reasons; all are in the saved result."
     return [*shown, *([{"model": part.name, "layer": result.layer, "count": rest, "reason": more}] if rest else [])]
 

@@ -29,6 +29,11 @@ def number(value: float) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def short(value: float) -> str:
+    """Return two significant digits: a number in large print."""
+    return number(float(f"{value:.1e}")) if math.isfinite(value) else number(value)
+
+
 def seconds(value: float) -> str:
     """Return a time: "0.4 s", "52 s", "1 min 52 s", "2 h 3 min"."""
     if value < 10:
