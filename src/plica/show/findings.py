@@ -90,15 +90,13 @@ def verdict(data: ReportData) -> str:
         return low.sentence if low is not None else f"{listed([p.name for p in data.models])}: no result yet."
     part, result, share, _ = worst
     accuracy = data.fact(part, "accuracy")
-    start = (
-        f"{part.name} is right on {percent(accuracy)} of the images, and" if accuracy is not None else f"{part.name}:"
-    )
+    start = f"{part.name} answers {percent(accuracy)} right, and" if accuracy is not None else f"{part.name}:"
     if share == 0:
         return f"{start} no layer was found to give infinitely many inputs the same output, at any image."
     proof = "" if _infinite_standing(result).is_proof else "it seems that "
     return (
-        f"{start} {proof}at {percent(share)} of {len(result.kinds):,} its layer {result.layer} gives infinitely many "
-        "of its inputs the same output."
+        f"{start} {proof}its layer {result.layer} gives infinitely many of its inputs the same output "
+        f"at {percent(share)} of {plural(len(result.kinds), 'image')}."
     )
 
 

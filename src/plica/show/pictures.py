@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+SHARP = 128  # pixels to which small pictures are enlarged
+
 
 def png(pixels: np.ndarray) -> bytes:
     """Encode 8-bit pixels, (h, w) grey or (h, w, 3) colour, as a PNG file."""
@@ -26,7 +28,11 @@ def _chunk(name: bytes, body: bytes) -> bytes:
 
 
 def data_uri(pixels: np.ndarray) -> str:
-    """Return the picture as the address of an image inside the page."""
+    """Return the picture as the address of an image inside the page.
+
+    Small pictures are enlarged by whole factors, so that printers and PDF viewers keep their pixels sharp.
+    """
+    pixels = np.repeat(np.repeat(pixels, times := max(1, SHARP // max(pixels.shape[:2])), axis=0), times, axis=1)
     return "data:image/png;base64," + base64.b64encode(png(pixels)).decode("ascii")
 
 

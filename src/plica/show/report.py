@@ -98,7 +98,6 @@ def _model_facts(report: ReportData, part: ModelPart) -> list[tuple[str, str]]:
 
     return [
         (part.name, str(report.fact(part, "architecture") or "")),
-        *fact("units", "Units", words.number),
         *fact("parameters", "Weights", words.number),
         *fact("accuracy", "Right", words.percent),
         *fact("import_difference", "Import check", lambda v: f"± {words.number(v)}"),

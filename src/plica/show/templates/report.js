@@ -21,6 +21,7 @@
     links.forEach((a, i) => i === now ? a.setAttribute("aria-current", "true") : a.removeAttribute("aria-current"));
   };
   addEventListener("scroll", mark, { passive: true });
+  for (const event of ["load", "hashchange"]) addEventListener(event, () => setTimeout(mark));
   mark();
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(d => { d.open = true; }));
 })();
