@@ -37,14 +37,10 @@ class _Layer:
     progress: Progress
     max_flops: float
     matrix: LayerMatrix | None = None
-    dense: np.ndarray | None = None  # without the columns that nothing reads
+    dense: np.ndarray | None = None
     shared: LayerKinds | None = None
+    unread: int = 0  # inputs that neither the layer nor the prior reads; 0 where rounding hides which
     refusal: str = ""
-
-    @property
-    def unread(self) -> int:
-        """Inputs that neither the layer nor the prior reads."""
-        return 0 if self.dense is None else self.inputs - self.dense.shape[1]
 
 
 def preimage_kind(
@@ -142,17 +138,13 @@ def _prepare(net: Network, value: str, layer: _Layer) -> _Layer:
     """Make the layer's matrix once, where the budget allows it."""
     max_bytes = layer.progress.max_bytes
     try:
-        layer = replace(layer, matrix=(matrix := layer_matrix(net, value, max_bytes=max_bytes)))
-        reads = np.bincount(matrix.rows.indices, minlength=layer.inputs) > 0
+        matrix = layer_matrix(net, value, max_bytes=max_bytes)
+        reads = (np.bincount(matrix.rows.indices, minlength=layer.inputs) > 0) | (not matrix.exact)
         if layer.prior is not None:
-            reads |= (layer.prior != 0).any(0)
-        if not reads.any():
-            reads[0] = True  # a matrix needs a column
+            reads |= layer.prior.any(axis=0)
+        layer = replace(layer, matrix=matrix, unread=int((~reads).sum()))
         dense = matrix.dense(max_bytes)
-        dense = dense if reads.all() else np.ascontiguousarray(dense[:, reads])
-        prior = None if layer.prior is None else layer.prior[:, reads]
-        shared = LayerKinds(dense, prior=prior, progress=layer.progress)
-        return replace(layer, dense=dense, prior=prior, shared=shared)
+        return replace(layer, dense=dense, shared=LayerKinds(dense, prior=layer.prior, progress=layer.progress))
     except MemoryBudgetError as error:
         return replace(layer, refusal=str(error))
 
@@ -193,12 +185,14 @@ def _decide(activity: Activity, layer: _Layer) -> KindDecision:
         return decision
     if (refusal := layer.refusal or _too_long(activity, layer)) or layer.dense is None:
         return _by_counting(activity, layer, refusal)
-    decision = _weakened(_free(_of_rows(activity, layer, layer.dense), layer), layer)
-    return _of_union(decision, activity, regular=layer.units == layer.inputs and layer.prior is None)
+    decision = _of_rows(activity, layer, layer.dense)
+    if decision.kind is Kind.UNDECIDED:
+        return _by_counting(activity, layer, decision.reason)
+    return _of_union(_weakened(decision, layer), activity, layer)
 
 
 def _of_rows(activity: Activity, layer: _Layer, dense: np.ndarray) -> KindDecision:
-    """Kind of the witness's own branches, in the space of the inputs that are read.
+    """Kind of the witness's own branches.
 
     The row of a difference z[plus] - z[minus] may be taken as that of z[plus]: its subtrahend is a winner, which is
     kept, so that its own row is zero on the preimage's directions.
@@ -252,17 +246,6 @@ def _by_counting(activity: Activity, layer: _Layer, refusal: str) -> KindDecisio
     return _undecided(refusal)
 
 
-def _free(decision: KindDecision, layer: _Layer) -> KindDecision:
-    """A decision about the inputs that are read, with those that nothing reads."""
-    if not layer.unread:
-        return decision
-    reason = f"{layer.unread} of the {layer.inputs} inputs are not read."
-    known = decision.kind is not Kind.UNDECIDED
-    dimension = decision.dimension + layer.unread if known else -1
-    standing = decision.standing if known else Standing.CERTIFIED
-    return replace(decision, kind=Kind.UNBOUNDED, dimension=dimension, standing=standing, reason=reason)
-
-
 def _weakened(decision: KindDecision, layer: _Layer) -> KindDecision:
     """A matrix that is itself a rounded product proves nothing about the network's own."""
     if layer.matrix is None or layer.matrix.exact or decision.kind is Kind.UNDECIDED:
@@ -286,11 +269,12 @@ def _of_selection(activity: Activity, layer: _Layer) -> KindDecision | None:
     return KindDecision(Kind.UNBOUNDED, n - len(kept), Standing.CERTIFIED, reason, {"method": "selection"})
 
 
-def _of_union(decision: KindDecision, activity: Activity, *, regular: bool) -> KindDecision:
+def _of_union(decision: KindDecision, activity: Activity, layer: _Layer) -> KindDecision:
     """Read a decision about the witness's own branches as one about all inputs with the activity."""
-    if activity.alone or decision.kind in (Kind.UNBOUNDED, Kind.UNDECIDED):
+    if activity.alone or decision.kind is Kind.UNBOUNDED:
         return decision
-    if regular and activity.mirrored is not None and decision.kind is Kind.SINGLETON:
+    is_regular = layer.units == layer.inputs and layer.prior is None
+    if is_regular and activity.mirrored is not None and decision.kind is Kind.SINGLETON:
         reason = f"A regular square matrix: one point for each of the 2^{len(activity.mirrored)} choices of sides."
         return replace(decision, kind=Kind.FINITE, reason=reason)
     reason = (

@@ -82,10 +82,9 @@ def _row_signs(op: Affine | Choice) -> np.ndarray | None:
 
 def _refuse(node: Node, block: Network, max_bytes: int) -> None:
     """Refuse a node whose own sparse matrix does not fit, before it is built."""
-    op, outputs = node.op, math.prod(node.shape)
-    if isinstance(op, Transposed):
-        op, outputs = op.node, math.prod(block.shape_of(node.inputs[0]))
-    weight = getattr(op, "weight", None)
+    transposed = isinstance(node.op, Transposed)
+    outputs = math.prod(block.shape_of(node.inputs[0]) if transposed else node.shape)
+    weight = getattr(getattr(node.op, "node", node.op), "weight", None)
     entries = outputs * (len(node.inputs) if weight is None else math.prod(weight.shape[1:]))
     what = f"The matrix of node {node.name!r} has up to {entries} nonzero entries"
     refuse_above(max_bytes, ENTRY * entries, what, INSTEAD)
