@@ -158,7 +158,7 @@ def check_against_oracle(W, k, tight):
     assert decision.standing.is_proof
 
 
-@pytest.mark.big(sample=10)
+@pytest.mark.big(sample=8)
 @pytest.mark.parametrize("block", range(40))
 def test_kinds_agree_with_an_exact_rational_oracle_on_1000_layers(block):
     for W, k, tight in layers(block, 25):
