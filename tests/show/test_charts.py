@@ -66,5 +66,7 @@ def test_words_are_honest_at_the_ends():
     assert words.seconds(112) == "1\u202fmin 52\u202fs"
     assert words.seconds(59.7) == "1\u202fmin 0\u202fs"
     assert words.plural(1, "image") == "1 image"
+    assert words.part_of(1, 20, "image") == "all 20 images"
+    assert words.part_of(0.5, 20, "image") == "50.0\u202f% of 20 images"
     assert words.listed(["a", "b", "c"]) == "a, b and c"
     assert words.slug("A net, v2.0") == "a-net-v2-0"

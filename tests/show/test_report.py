@@ -114,6 +114,22 @@ def test_low_accuracy_is_a_warning_and_the_verdict(data):
     assert "Warning: " in render(low)
 
 
+def test_an_impostor_that_hardly_moves_is_not_said_to_look_like_the_other(data):
+    part = data.models[0]
+    still = dataclasses.replace(part.impostors[0], distance=0.8 * part.impostors[0].distance_start)
+    page = render(ReportData(data.facts, (dataclasses.replace(part, impostors=(still,)),)))
+    assert "looks like B" not in page
+    assert "20.0\u202f% to B" in page
+
+
+def test_unknown_or_large_import_differences(data):
+    part = data.models[0]
+    for difference, warned in ((float("nan"), False), (0.2, True)):
+        changed = dataclasses.replace(part, facts={**part.facts, "import_difference": difference})
+        assert findings(ReportData({}, (changed,)))[0].is_warning == warned
+        assert not re.search(r"\bnan\b", re.sub(r'"data:[^"]*"', "", render(ReportData({}, (changed,)))))
+
+
 def test_undecided_preimages_are_listed_with_their_arithmetic(page):
     assert "3,072 inequalities in 3,072 variables (0.1 GiB as float64)" in page
 

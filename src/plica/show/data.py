@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +54,8 @@ class ReportData:
 
         ``model`` (name), ``architecture`` (one line), ``units``, ``parameters``, ``file`` (path or name),
         ``accuracy`` (share in [0, 1] or None), ``images`` (count), ``data`` (name), ``dtype`` (of the original model),
-        ``import_difference`` (largest difference between the network and the original), ``seconds``, ``cores``,
+        ``import_difference`` (largest difference between the network and the original on random
+        inputs, as a share of the largest output), ``seconds``, ``cores``,
         ``seed``, ``notices`` (list of sentences), ``versions``, ``hashes``, ``options``, ``timings`` (dicts of name
         to value; timings in seconds), ``command`` (the line that made the report).
     models : tuple of ModelPart
@@ -64,8 +66,9 @@ class ReportData:
     models: tuple[ModelPart, ...]
 
     def fact(self, part: ModelPart, key: str) -> Any:
-        """Return a fact of a model, or of the whole run where the model has none."""
-        return part.facts.get(key, self.facts.get(key))
+        """Return a fact of a model, or of the whole run where the model has none; None where it is not known."""
+        value = part.facts.get(key, self.facts.get(key))
+        return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def standing_of(results: tuple[Result, ...]) -> Standing:

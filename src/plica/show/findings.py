@@ -16,9 +16,10 @@ from plica.core.result import Completeness, Standing, weakest
 from plica.show import charts
 from plica.show.data import ModelPart, ReportData, completeness_of, standing_of
 from plica.show.pictures import data_uri, to_pixels
-from plica.show.words import listed, number, percent, plural, short
+from plica.show.words import listed, number, part_of, percent, plural, short
 
 LOW_ACCURACY = 0.5
+LOOKS_LIKE = 0.5  # share of the way to an image from which an impostor is said to look like it
 IMPORT_LIMIT = 1e-3  # a larger difference between the network and the original is a warning
 INFINITE = ("unbounded", "compact")
 MEANING = {
@@ -96,7 +97,7 @@ def verdict(data: ReportData) -> str:
     proof = "" if _infinite_standing(result).is_proof else "it seems that "
     return (
         f"{start} {proof}its layer {result.layer} gives infinitely many of its inputs the same output "
-        f"at {percent(share)} of {plural(len(result.kinds), 'image')}."
+        f"at {part_of(share, len(result.kinds), 'image')}."
     )
 
 
@@ -146,18 +147,15 @@ def _infinite_standing(result: KindResult) -> Standing:
 
 def kind_sentence(part_name: str, result: KindResult, share: float) -> str:
     """Say what a layer cannot distinguish, as strongly as its standing allows."""
-    images = plural(len(result.kinds), "image")
+    images = part_of(share, len(result.kinds), "image")
     if share == 0:
-        return f"Layer {result.layer} of {part_name} was not found to lose anything at {images}."
+        return f"Layer {result.layer} of {part_name} was not found to lose anything at {len(result.kinds):,} images."
     proof = "" if _infinite_standing(result).is_proof else "In floating point, without proof: layer"
     start = proof or "Layer"
     if result.source == ("input",) and not proof:
         name = f"{start} {result.layer} of {part_name}"
-        return f"{name} cannot tell {percent(share)} of {images} from infinitely many others."
-    return (
-        f"{start} {result.layer} of {part_name} gives infinitely many of its inputs the same output, "
-        f"at {percent(share)} of {images}."
-    )
+        return f"{name} cannot tell {images} from infinitely many others."
+    return f"{start} {result.layer} of {part_name} gives infinitely many of its inputs the same output, at {images}."
 
 
 def _kinds(data: ReportData) -> Iterator[Finding]:
@@ -225,23 +223,26 @@ def way(pair: ImpostorResult) -> float:
     return 1 - pair.distance / pair.distance_start if pair.distance_start > 0 else 0.0
 
 
+def is_near(pair: ImpostorResult) -> bool:
+    """Whether an impostor may be said to look like the other image."""
+    return way(pair) >= LOOKS_LIKE
+
+
 def _impostors(data: ReportData) -> Iterator[Finding]:
     for part in data.models:
         pairs = part.impostors
         if not pairs:
             continue
-        kept, far = sum(map(is_fooled, pairs)), max(pairs, key=way)
-        worst = max(p.feature_difference for p in pairs)
-        flips = sum(p.class_impostor != p.class_x for p in pairs)
-        changed = f" {flips} of {len(pairs)} change the answer all the same." if flips else ""
+        far = max(pairs, key=way)
+        kept, flips = sum(is_fooled(p) and is_near(p) for p in pairs), sum(p.class_impostor != p.class_x for p in pairs)
+        worst, share = max(p.feature_difference for p in pairs), percent(max(way(far), 0.0))
         yield Finding(
-            f"{kept} of {len(pairs)}", "impostors keep the first image's answer",
-            f"{plural(len(pairs), 'impostor')} found in {part.name}: one moves {percent(way(far))} of the way to an "
-            f"image of class {far.class_towards}; its features at {far.layer} differ by at most "
-            f"{number(far.feature_difference)}.",
-            f"Largest difference over all: {number(worst)} in float64. Nearer impostors may exist.{changed}",
-            _thumbnails(far, part), standing_of(pairs), completeness_of(pairs), *FORGET,
-            2.2 + 0.5 * (kept > 0) + 0.2 * max(way(far), 0),
+            share, "of the way to another image, same features",
+            f"{plural(len(pairs), 'impostor')} found in {part.name}: one moves {share} of the way to an image of class "
+            f"{far.class_towards}; its features at {far.layer} differ by at most {number(far.feature_difference)}.",
+            f"{kept} of {len(pairs)} come more than half of the way and keep the first answer, {flips} change it. "
+            f"Largest difference over all: {number(worst)} in float64.",
+            _thumbnails(far, part), standing_of(pairs), completeness_of(pairs), *FORGET, 2.2 + max(way(far), 0.0),
         )  # fmt: skip
 
 
@@ -265,8 +266,8 @@ def _imports(data: ReportData) -> Iterator[Finding]:
         warn = not difference <= IMPORT_LIMIT
         value, advice = number(float(difference)), ": check the import before reading on." if warn else "."
         yield Finding(
-            value, "largest difference",
-            f"{part.name} as loaded and the original model differ by at most {value} on random inputs.",
+            value, "largest difference seen",
+            f"{part.name} as loaded and the original model differ by {value} of the largest output on random inputs.",
             f"The answers here are about the loaded network{advice}",
             Markup(""), Standing.NUMERICAL, Completeness.COMPLETE, *ABOUT, WARNING + 1 if warn else 0.0,
         )  # fmt: skip

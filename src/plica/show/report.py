@@ -100,7 +100,7 @@ def _model_facts(report: ReportData, part: ModelPart) -> list[tuple[str, str]]:
         (part.name, str(report.fact(part, "architecture") or "")),
         *fact("parameters", "Weights", words.number),
         *fact("accuracy", "Right", words.percent),
-        *fact("import_difference", "Import check", lambda v: f"± {words.number(v)}"),
+        *fact("import_difference", "Import check", words.number),
     ]
 
 

@@ -17,12 +17,11 @@ from plica.analyses.preimage.result import FacetResult, ImpostorResult, Kind, Ki
 from plica.core.result import Completeness, Result, Standing
 from plica.show import charts
 from plica.show.data import ModelPart, ReportData, completeness_of, standing_of
-from plica.show.findings import INFINITE, is_fooled, is_forced, kind_sentence, way
+from plica.show.findings import INFINITE, is_fooled, is_forced, is_near, kind_sentence, way
 from plica.show.pictures import data_uri, to_pixels
 from plica.show.words import listed, number, percent, plural, seconds, slug
 
 MOST_REASONS = 5  # sentences shown per undecided layer
-LOOKS_LIKE = 0.5  # share of the way to an image from which an impostor is said to look like it
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,8 @@ def forget_view(data: ReportData) -> View | None:
     return View(
         answer,
         "Take an image and the output a layer gives for it. All inputs of the layer with exactly this output are its "
-        "preimage: what lies in it, the layer cannot tell apart. Each layer is asked by itself, about its own input.",
+        "preimage: what lies in it, the layer cannot tell apart. Each layer is asked by itself, about its own input; "
+        "whether the layers before it reach all of these inputs is another question.",
         standing_of(kinds),
         completeness_of(tuple(results)),
         "\n".join(lines),
@@ -155,7 +155,7 @@ def _pair(pair: ImpostorResult, part: ModelPart) -> dict[str, Any]:
         "towards": pair.class_towards,
         "impostor": pair.class_impostor,
         "fooled": is_fooled(pair),
-        "near": way(pair) >= LOOKS_LIKE,
+        "near": is_near(pair),
         "way": percent(max(way(pair), 0.0)),
         "start": number(pair.distance_start),
         "distance": number(pair.distance),
@@ -272,7 +272,7 @@ def _about_model(data: ReportData, part: ModelPart) -> dict[str, Any]:
         ("file", fact("file")), ("architecture", fact("architecture")), ("units", fact("units", number)),
         ("parameters", fact("parameters", number)), ("answered right", fact("accuracy", percent)),
         ("images", fact("images", number)), ("data", fact("data")), ("dtype of the original", fact("dtype")),
-        ("import check, largest difference", fact("import_difference", number)),
+        ("import check, share of the largest output", fact("import_difference", number)),
         ("time", ", ".join(f"{k} {seconds(v)}" for k, v in (part.facts.get("timings") or {}).items())),
     )  # fmt: skip
     return {"name": part.name, "pairs": [(k, v) for k, v in pairs if v]}

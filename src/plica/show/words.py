@@ -26,7 +26,7 @@ def number(value: float) -> str:
     if 1e-3 <= abs(value) < 1e5:
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
 def short(value: float) -> str:
@@ -49,6 +49,11 @@ def seconds(value: float) -> str:
 def plural(count: int, word: str) -> str:
     """Return "1 image", "1,000 images"."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def part_of(share: float, count: int, word: str) -> str:
+    """Return "96.5 % of 200 images", "all 200 images"."""
+    return f"all {plural(count, word)}" if share == 1 and count > 1 else f"{percent(share)} of {plural(count, word)}"
 
 
 def listed(words: Sequence[str]) -> str:
