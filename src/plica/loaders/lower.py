@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from plica.core.affine import Affine, Concat, Conv, Dense, Gather, Scale, Shape, Sum, Transposed
-from plica.core.choice import Choice, MaxOver, windows
+from plica.core.choice import Choice, MaxOver, clip, relu, windows
 from plica.core.network import Graph
 from plica.errors import ModelError, ShapeError, UnsupportedLayer
 
@@ -343,6 +343,17 @@ def _kept(shape: Shape, inner: Sequence[int], keep: bool, rest: Shape) -> Shape:
 
 
 # -- choices ------------------------------------------------------------------------------------------------------------
+
+
+def clipped(b: Builder, x: Var, low: float, high: float) -> Var:
+    """Clip, with limits of +-3.4e38 (float32's largest) read as none."""
+    low = -math.inf if low <= np.finfo(np.float32).min else low
+    high = math.inf if high >= np.finfo(np.float32).max else high
+    if low > high:
+        raise ShapeError(f"node {b.node!r} clips to [{low}, {high}], which is empty.")
+    if math.isinf(low) and math.isinf(high):
+        return x
+    return b.add(relu(x.shape) if (low, high) == (0.0, math.inf) else clip(x.shape, low, high), x)
 
 
 def largest(b: Builder, terms: Sequence[Var]) -> Var:

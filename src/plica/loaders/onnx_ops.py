@@ -12,8 +12,7 @@ import onnx
 from onnx import helper
 
 from plica.core.affine import Scale, Shape
-from plica.core.choice import absolute, clip, leaky_relu, relu
-from plica.errors import ShapeError
+from plica.core.choice import absolute, leaky_relu, relu
 from plica.loaders import lower
 from plica.loaders.lower import Builder, Pairs, Var
 
@@ -289,23 +288,12 @@ def _abs(b: Builder, node: OpNode, x: Var) -> Var:
 def _clip(b: Builder, node: OpNode, x: Var, low: Operand | None = None, high: Operand | None = None) -> Var:
     lower_limit = float(np.asarray(_setting(b, node, "min", low, -math.inf)).reshape(()))
     upper_limit = float(np.asarray(_setting(b, node, "max", high, math.inf)).reshape(()))
-    return clipped(b, x, lower_limit, upper_limit)
-
-
-def clipped(b: Builder, x: Var, low: float, high: float) -> Var:
-    """Clip, with limits of +-3.4e38 (float32's largest) read as none."""
-    low = -math.inf if low <= np.finfo(np.float32).min else low
-    high = math.inf if high >= np.finfo(np.float32).max else high
-    if low > high:
-        raise ShapeError(f"node {b.node!r} clips to [{low}, {high}], which is empty.")
-    if math.isinf(low) and math.isinf(high):
-        return x
-    return b.add(relu(x.shape) if (low, high) == (0.0, math.inf) else clip(x.shape, low, high), x)
+    return lower.clipped(b, x, lower_limit, upper_limit)
 
 
 def _hard_sigmoid(b: Builder, node: OpNode, x: Var) -> Var:
     line = Scale(lower.tensor(node.get("alpha", 0.2)), lower.tensor(node.get("beta", 0.5)), x.shape)
-    return clipped(b, b.add(line, x, suffix=".line"), 0.0, 1.0)
+    return lower.clipped(b, b.add(line, x, suffix=".line"), 0.0, 1.0)
 
 
 def _extreme(work: Callable) -> Callable:
