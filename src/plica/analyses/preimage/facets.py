@@ -135,6 +135,8 @@ def _plan(net: Network, names: Iterable[str], max_bytes: int) -> _Plan:
         for name in order
         if isinstance(net[name].op, Piecewise) and _read(net, name) in columns
     }
+    none = torch.zeros(1, 0, dtype=torch.float64, device=net.device)
+    shared |= {name: none for name in order if not net[name].op.faces}  # type: ignore[union-attr]
     order = [name for name in order if name not in shared]
     costs = []
     for split in range(len(order) + 1):
@@ -218,6 +220,8 @@ def _read(net: Network, choice: str) -> str:
 def _smallest(net: Network, name: str, pattern: Pattern, z: Tensor, norm: Tensor) -> tuple[list[float], list[int]]:
     """Smallest distance of every input in a layer, and its unit; norms have shape (inputs, hyperplanes)."""
     op = net[name].op
+    if not norm.shape[1]:
+        return [math.inf] * len(z), [-1] * len(z)
     if isinstance(op, Piecewise):
         heights = torch.stack([(z - knot).abs().flatten(1) for knot in op.knots]).amin(0)
         per_unit = 1
@@ -226,8 +230,6 @@ def _smallest(net: Network, name: str, pattern: Pattern, z: Tensor, norm: Tensor
         heights = margins.apply(z)
         heights = (heights if margins.bias is None else heights + margins.bias).clamp(min=0)
         per_unit = op.faces  # type: ignore[union-attr]
-    if not heights.shape[1]:
-        return [math.inf] * len(z), [-1] * len(z)
     real = norm > CONSTANT * norm.amax(1, keepdim=True)
     away, at = torch.where(real, heights / norm, torch.inf).min(1)
     unit = torch.where(away.isfinite(), torch.div(at, per_unit, rounding_mode="floor"), -1)
@@ -303,5 +305,5 @@ def _pulled_norms(plan: _Plan, pattern: Pattern, progress: Progress) -> dict[str
             w[:, i : i + len(w)].fill_diagonal_(1.0)
             w = w.reshape(-1, *shape) if margins is None else margins.adjoint(w)[0]
             parts.append(pull(frozen, {read: w}).flatten(1).norm(dim=1))
-        norms[name] = torch.cat(parts)[None] if parts else torch.zeros(1, 0, dtype=torch.float64)
+        norms[name] = torch.cat(parts)[None]
     return norms
