@@ -253,7 +253,7 @@ def _reads_var(value: Any) -> bool:
     return any(map(_reads_var, value)) if isinstance(value, (tuple, list)) else isinstance(value, Var)
 
 
-def _original(module: nn.Module, graph: fx.Graph, state: dict, dropped: fx.Node | None, dtype: torch.dtype) -> Callable:
+def _original(module: nn.Module, source: Source, dropped: fx.Node | None, dtype: torch.dtype) -> Callable:
     """The module as a function of a batch of inputs; its graph up to a softmax that was dropped."""
 
     def run(batch: np.ndarray) -> np.ndarray:
