@@ -154,16 +154,33 @@ def test_a_model_without_results(data):
     assert "plain" in render(ReportData(data.facts, (ModelPart("plain"),)))
 
 
+def luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+def test_text_has_the_contrast_of_wcag_aa(page, theme):
+    found = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", page)
+    colours = {name: pair[theme] for name, *pair in found}
+    pairs = [(ink, paper) for ink in ("ink", "soft", "rust", "link") for paper in ("paper", "card")]
+    pairs += [(s.value, f"{s.value}-bg") for s in Standing]
+    for ink, paper in pairs:
+        high, low = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, paper)
+
+
 # --- in a browser --------------------------------------------------------------------------------------------------
 
 PROBE = """
 <script>addEventListener("load", () => setTimeout(() => {
   const wide = [...document.querySelectorAll("main *")].filter(e => !e.closest("svg, .panel, pre") &&
     e.getBoundingClientRect().right > innerWidth + 1);
-  document.body.dataset.probe = JSON.stringify({
+  parent.document.body.dataset.probe = JSON.stringify({
     requests: performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith("data:")),
     scroll: scrollY, wide: wide.map(e => e.outerHTML.slice(0, 80)), errors: window.errors,
-    over: document.documentElement.scrollWidth - innerWidth,
+    over: document.documentElement.scrollWidth - innerWidth, width: innerWidth,
     current: document.querySelector("nav a[aria-current]").hash,
     first: document.querySelector(".sure").getBoundingClientRect().bottom + scrollY,
   });
@@ -187,6 +204,8 @@ def chromium(*arguments):
 def probe(folder, page, *, width=1440, hash_=""):
     """Open the page and return what it says about itself."""
     text = page.replace("<head>", "<head>" + CATCH, 1).replace("</body>", PROBE + "</body>")
+    if width < 500:  # headless Chromium has no narrower window
+        text = f'<body><iframe width="{width}" height="800" srcdoc="{html.escape(text)}"></iframe></body>'
     (folder / "page.html").write_text(text, encoding="utf-8")
     address = f"file://{folder}/page.html{hash_}"
     done = chromium(f"--window-size={width},900", "--virtual-time-budget=4000", "--dump-dom", address)
@@ -206,9 +225,10 @@ def test_desktop_one_request_no_error_all_on_the_first_screen(tmp_path, page):
 
 
 @in_browser
-@pytest.mark.parametrize("width", [500, 820, 1100])
+@pytest.mark.parametrize("width", [360, 390, 820, 1100])
 def test_narrow_screens_clip_nothing(tmp_path, page, width):
     seen = probe(tmp_path, page, width=width)
+    assert seen["width"] == width
     assert seen["over"] <= 0
     assert seen["wide"] == []
 
