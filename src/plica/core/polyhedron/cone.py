@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from flint import fmpq, fmpz, fmpz_mat
 
 from plica.core.exact.integers import column_signs, particular, scaled_rows, select, stack, to_integers, transpose
-from plica.core.solve import linear_program
+from plica.core.solve import linear_program, nnls
 from plica.errors import SolverError
 
 EXACT_AT_ONCE = 400  # entries of M up to which rational pivots are faster than a call of an LP solver
@@ -75,38 +75,90 @@ def partition(M: np.ndarray, N: np.ndarray) -> Partition:
 def _guessed(
     M: np.ndarray, N: np.ndarray, rows: tuple[fmpz_mat, np.ndarray], equalities: tuple[fmpz_mat, np.ndarray]
 ) -> Partition | None:
-    """Guess in floats and prove in integers; the multipliers of integer rows are powers of two away."""
-    guess = _search(M, N)
-    if guess is None:
-        return None
-    implied, z, y, mu = guess
-    return _certify(rows[0], equalities[0], implied, z, np.ldexp(y, rows[1]), np.ldexp(mu, equalities[1]))
+    """Guess in floats and prove in integers; None when neither way to guess leads to a proof."""
+    columns = _powers(np.maximum(np.abs(M).max(axis=0, initial=0.0), np.abs(N).max(axis=0, initial=0.0)))
+    size = _powers(np.abs(M * columns).max(axis=1, initial=0.0))
+    equal = _powers(np.abs(N * columns).max(axis=1, initial=0.0))
+    for search in (_search_by_nnls, _search_by_lp):
+        try:
+            guess = search(M * columns * size[:, None], N * columns * equal[:, None])
+        except SolverError:
+            continue
+        if guess is None:
+            continue
+        implied, z, y, mu = guess
+        # The multipliers of integer rows are powers of two away.
+        y, mu = np.ldexp(y * size, rows[1]), np.ldexp(mu * equal, equalities[1])
+        proof = _certify(rows[0], equalities[0], implied, z * columns, y, mu)
+        if proof is not None:
+            return proof
+    return None
 
 
 # --- search in floats -----------------------------------------------------------------------------
 
 
-def _search(M: np.ndarray, N: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+Guess = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _search_by_nnls(M: np.ndarray, N: np.ndarray) -> Guess | None:
+    """Guess (implied, z, y, mu) by non-negative least squares, for rows of similar sizes.
+
+    In the null space of N let C be the rows of M and r the residual of ``C'(1 + l)`` at the best l >= 0. Either r = 0:
+    all rows are implied, with multipliers 1 + l. Or z = -r has C z <= 0, strictly for some rows; the question is then
+    asked again for the rows that are left.
+    """
+    basis, C = np.eye(M.shape[1]), M
+    if len(N):
+        q, triangle, _ = scipy.linalg.qr(N.T, pivoting=True, check_finite=False)
+        diagonal = np.abs(np.diag(triangle))
+        basis = q[:, int((diagonal > 1e-12 * diagonal.max(initial=0.0)).sum()) :]
+        C = M @ basis
+    length = np.linalg.norm(C, axis=1)
+    size = 1.0 / np.where(length > 1e-13 * np.linalg.norm(M, axis=1), length, np.inf)
+    C = C * size[:, None]
+    left, z, y = np.arange(len(M)), np.zeros(C.shape[1]), np.ones(len(M))
+    while len(left):
+        total = C[left].sum(axis=0)
+        weights, rest = nnls(C[left].T, -total)
+        if np.linalg.norm(rest) <= 1e-9 * (1.0 + np.linalg.norm(total)):
+            y[left] = np.where(size[left] > 0, (1.0 + weights) * size[left], 1.0)
+            break
+        step = rest / np.linalg.norm(rest)  # C'(1 + l) is -rest
+        strict = C[left] @ step < -1e-10
+        if not strict.any():
+            return None
+        z = z + _share(C, left, z, step) * step
+        left = left[~strict]
+    implied = np.zeros(len(M), dtype=bool)
+    implied[left] = True
+    mu = np.linalg.lstsq(N.T, -(M[implied].T @ y[implied]), rcond=None)[0] if len(N) else np.zeros(0)
+    return implied, basis @ z, y, mu
+
+
+def _share(C: np.ndarray, left: np.ndarray, z: np.ndarray, step: np.ndarray) -> float:
+    """How much of the step keeps half the margin of every row that is settled already."""
+    settled = np.setdiff1d(np.arange(len(C)), left)
+    rise = C[settled] @ step
+    up = rise > 0
+    return float(min(1.0, (0.5 * -(C[settled] @ z)[up] / rise[up]).min(initial=1.0)))
+
+
+def _search_by_lp(M: np.ndarray, N: np.ndarray) -> Guess | None:
     """Guess (implied, z, y, mu): maximise the sum of s over M z + s <= 0, N z = 0, 0 <= s <= 1.
 
     At the optimum s is 1 on the strict rows and 0 on the implied rows, where the multipliers are at least 1
     (Freund, Roundy and Todd 1985).
     """
     m, n = M.shape
-    columns = _powers(np.maximum(np.abs(M).max(axis=0, initial=0.0), np.abs(N).max(axis=0, initial=0.0)))
-    M, N = M * columns, N * columns
-    rows, equal = _powers(np.abs(M).max(axis=1, initial=0.0)), _powers(np.abs(N).max(axis=1, initial=0.0))
-    slack = sp.hstack([sp.csr_array(M * rows[:, None]), sp.eye_array(m)])
-    tight = sp.hstack([sp.csr_array(N * equal[:, None]), sp.csr_array((len(N), m))])
+    slack = sp.hstack([sp.csr_array(M), sp.eye_array(m)])
+    tight = sp.hstack([sp.csr_array(N), sp.csr_array((len(N), m))])
     lower, upper = np.concatenate([np.full(n, -np.inf), np.zeros(m)]), np.concatenate([np.full(n, np.inf), np.ones(m)])
     cost = np.concatenate([np.zeros(n), -np.ones(m)])
-    try:
-        best = linear_program(cost, slack, np.zeros(m), tight, np.zeros(len(N)), bounds=(lower, upper))
-    except SolverError:
-        return None
+    best = linear_program(cost, slack, np.zeros(m), tight, np.zeros(len(N)), bounds=(lower, upper))
     if best.status != "optimal":
         return None
-    return best.x[n:] < 0.5, best.x[:n] * columns, best.dual * rows, best.equality_dual * equal
+    return best.x[n:] < 0.5, best.x[:n], best.dual, best.equality_dual
 
 
 def _powers(sizes: np.ndarray) -> np.ndarray:
@@ -119,11 +171,13 @@ def _certify(
 ) -> Partition | None:
     """Move the float guess exactly into its linear spaces; None when a sign does not come out."""
     inside, outside, width = np.flatnonzero(implied), np.flatnonzero(~implied), range(M.ncols())
-    flat = stack(N, select(M, inside, width))
-    interior = _near(flat, z)
+    # Without strict rows the origin will do, without implied rows no multipliers are needed.
+    interior = _near(stack(N, select(M, inside, width)), z) if len(outside) else fmpz_mat(M.ncols(), 1)
     if interior is None or (column_signs(select(M, outside, width) * interior) >= 0).any():
         return None
-    weights = _near(transpose(stack(select(M, inside, width), N)), np.concatenate([y[inside], mu]), len(inside))
+    weights: fmpz_mat | None = fmpz_mat(N.nrows(), 1)
+    if len(inside):
+        weights = _near(transpose(stack(select(M, inside, width), N)), np.concatenate([y[inside], mu]), len(inside))
     if weights is None:
         return None
     entries = weights.entries()
