@@ -16,9 +16,6 @@ from plica.loaders.image_files import Raw, Wish, read_labels, read_raw
 PerColour = float | Sequence[float] | None
 Normalise = tuple[PerColour, PerColour]  # mean, std
 
-PerColour = float | Sequence[float] | None
-Normalise = tuple[PerColour, PerColour]  # mean, std
-
 
 @dataclass(frozen=True)
 class ImageSet:
