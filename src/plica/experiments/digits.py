@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -39,7 +40,7 @@ def digits_images(split: str = "test", *, shape: tuple[int, ...] = (64,)) -> Ima
 
 
 def digits_mlp(seed: int = 0) -> tuple[nn.Module, ImageSet]:
-    """Train a fully connected ReLU network 64-32-32-10 on the digits.
+    """Train a fully connected ReLU network 64-24-24-10 on the digits.
 
     Parameters
     ----------
@@ -58,8 +59,9 @@ def digits_mlp(seed: int = 0) -> tuple[nn.Module, ImageSet]:
     Takes about a second on one core.
     """
     with _alone(seed):
-        module = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10))
-        _train(module, digits_images("train"), epochs=30)
+        layers = {"fc1": nn.Linear(64, 24), "relu1": nn.ReLU(), "fc2": nn.Linear(24, 24), "relu2": nn.ReLU()}
+        module = nn.Sequential(OrderedDict(layers, fc3=nn.Linear(24, 10)))
+        _train(module, digits_images("train"), epochs=40)
     return module, digits_images("test")
 
 
