@@ -21,6 +21,8 @@ from plica.errors import SolverError
 
 SMALL_RESIDUAL = 1e-7  # |r| below this share of |c| is taken for zero first; only a proposal, never a proof
 
+NEARLY_ZERO = 1e-3  # values of rows on a unit direction that are pushed further down; only for proposals
+
 
 @dataclass(frozen=True)
 class ConeProof:
@@ -214,17 +216,18 @@ def _solid(cone: Cone, proposal: Proposal) -> ConeProof | None:
 
 
 def inward(proposal: Proposal) -> np.ndarray:
-    """A z with B z < 0: -residual, turned off the support rows, where it is zero, as far as half the other margins."""
+    """A z with B z < 0: -residual, turned off the rows where it is (nearly) zero, as far as half the other margins."""
     start = -proposal.residual / np.linalg.norm(proposal.residual)
-    support = proposal.support
-    if not len(support):
+    at_start, d = proposal.reduced @ start, len(start)
+    near = np.flatnonzero((proposal.multipliers > 1.0) | (at_start > -NEARLY_ZERO))
+    held = near if len(near) <= d else proposal.support[:d]
+    if not len(held):
         return start
-    packed, tau, _, _ = lapack.dgeqrf(np.asfortranarray(proposal.reduced[support].T), lwork=64 * len(support))
-    size = len(tau)
-    lifted = np.zeros((proposal.reduced.shape[1], 1), order="F")
-    lifted[:size] = lapack.dtrtrs(packed[:size, :size], -np.ones((len(support), 1))[:size], trans=1)[0]
+    packed, tau, _, _ = lapack.dgeqrf(np.asfortranarray(proposal.reduced[held].T), lwork=64 * len(held))
+    lifted = np.zeros((d, 1), order="F")
+    lifted[: len(held)], info = lapack.dtrtrs(packed[: len(held)], -np.ones((len(held), 1)), trans=1)
     turn = lapack.dormqr("L", "N", packed, tau, lifted, lwork=64)[0][:, 0]
-    at_start, at_turn = proposal.reduced @ start, proposal.reduced @ turn
+    at_turn = proposal.reduced @ turn
     rising = at_turn > 0.0
     reach = (-at_start[rising] / at_turn[rising]).min(initial=2.0)
-    return start + 0.5 * max(reach, 0.0) * turn
+    return start + 0.5 * max(reach, 0.0) * turn if info == 0 else start
