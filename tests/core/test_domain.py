@@ -95,7 +95,7 @@ def test_plane_through_points():
     s = plane.coordinates(points)
     assert plane.window.lower == pytest.approx(s.min(0) - 0.25 * np.ptp(s, axis=0))
     assert plane.contains(plane.sample(50)).all() and not plane.contains(points + 0.1 * rng.standard_normal(7)).any()
-    assert plane.coordinates(points)[1, 0] > 0  # towards the second point
+    assert plane.coordinates(points)[1, 0] > 0 == pytest.approx(plane.coordinates(points)[1, 1])  # to the second point
     assert Plane.through(np.zeros((2, 2, 2)) + np.array([0.0, 1.0])[:, None, None]).ambient == 4
     with pytest.raises(DataError, match="do not span"):
         Plane.through(np.array([[0.0, 0], [1, 1], [2, 2]]))

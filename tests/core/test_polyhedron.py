@@ -8,11 +8,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from flint import fmpz_mat
 from scipy.spatial import ConvexHull
 
 from oracles.polyhedra import Brute, dot, eliminate
 from plica.core.exact.integers import proves_empty
-from plica.core.polyhedron import Polyhedron, cone
+from plica.core.polyhedron import Polyhedron, cone, extent
 from plica.core.result import Standing
 from plica.errors import ArgumentError, BudgetReached, DataError, ShapeError
 
@@ -355,6 +356,58 @@ def test_many_variables():
     assert not free.is_bounded() and free.dimension() == n
     closed = Polyhedron(np.vstack([A, -A.sum(0, keepdims=True)]), np.ones(81))
     assert closed.is_bounded() and closed.dimension() == n
+
+
+def test_a_wrong_guess_is_no_proof():
+    M, N = fmpz_mat([[1, 0], [-1, 0]]), fmpz_mat(0, 2)
+    none, both, ones = np.zeros(2, bool), np.ones(2, bool), np.ones(2)
+    assert cone._certify(M, N, (none, np.array([0.0, 1.0]), ones, np.zeros(0))) is None  # M z = 0 is not strict
+    assert cone._certify(M, N, (both, np.zeros(2), np.array([1.0, 0.0]), np.zeros(0))) is None  # a multiplier is 0
+    assert cone._certify(M, N, (both, np.zeros(2), ones, np.zeros(0))) is not None
+
+
+def test_a_guess_is_enough_for_ordinary_rows(monkeypatch):
+    monkeypatch.setattr(cone, "EXACT_AT_ONCE", -1)
+    monkeypatch.setattr(cone, "_by_pivots", lambda *_: pytest.fail("ordinary rows should not need rational pivots"))
+    for search in ("_search_by_lp", "_search_by_nnls"):
+        with monkeypatch.context() as patch:
+            patch.setattr(cone, search, lambda *_: None)
+            for seed in range(10):
+                rng = np.random.default_rng(seed)
+                A = rng.standard_normal((40, 12)) * 10.0 ** rng.integers(-3, 4, (40, 1))
+                E = rng.standard_normal((4, 12))
+                body = Polyhedron(A, np.abs(A).sum(1), E, np.zeros(4))
+                assert not body.is_empty() and body.dimension() == 8 and body.is_bounded()
+                assert not Polyhedron(A[:6], np.ones(6), E, np.zeros(4)).is_bounded()
+                whole = np.round(A[:9])  # the sum is exact: one row contradicts the others
+                apart = Polyhedron(np.vstack([whole, -whole.sum(0, keepdims=True)]), np.append(np.ones(9), -99.0))
+                assert apart.is_empty()
+
+
+def test_a_wrong_optimum_is_not_certified():
+    facts = Polyhedron(np.array([[1.0, 0], [0, 1], [1, 1], [0, -1]]), np.array([1.0, 1, 1.5, 0])).facts
+    c, mu = np.ones(2), np.zeros(0)
+    assert extent._prove(facts, c, np.array([1.0, 1.0]), np.array([1.0, 1, 0, 0]), mu) is None  # outside
+    assert extent._prove(facts, c, np.array([1.0, 0.0]), np.array([1.0, 0, 0, 1]), mu) is None  # not the largest
+    right = extent._prove(facts, c, np.array([1.0, 0.5]), np.array([1e-12, 0, 1.0, 0]), mu)
+    assert right is not None and right.value == 1.5
+
+
+def test_project_finds_every_corner_in_few_steps(monkeypatch):
+    angles = 2 * np.pi * np.arange(40) / 40 + 0.01
+    sides = np.column_stack([np.cos(angles), np.sin(angles), np.zeros(40)])
+    prism = Polyhedron(np.vstack([sides, [[0, 0, 1.0], [0, 0, -1]]]), np.ones(42))
+    calls, real = [], extent.support
+    monkeypatch.setattr(extent, "support", lambda *a, **k: calls.append(1) or real(*a, **k))
+    corners = prism.project(np.eye(3)[:, :2])
+    assert len(corners) == 40 and len(calls) <= 84
+    assert np.linalg.norm(corners, axis=1) == pytest.approx(np.full(40, 1 / np.cos(np.pi / 40)))
+
+
+def test_intersect_keeps_the_order_of_equalities():
+    first = Polyhedron(np.zeros((0, 2)), np.zeros(0), [[1.0, 0.0]], [1.0])
+    both = first.intersect(Polyhedron(np.zeros((0, 2)), np.zeros(0), [[0.0, 1.0]], [2.0]))
+    assert both.contains([1.0, 2.0]) and not both.contains([2.0, 1.0])
 
 
 def test_messages():

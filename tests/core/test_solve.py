@@ -102,7 +102,7 @@ def test_nearest_point_optimality(method):
         low, high = np.zeros(n), np.ones(n)
         if seed % 4 == 0:
             low[0] = high[0] = x[0]  # fixed by its box
-        got = getattr(nearest, method)(target, checked_system(n, G, h, E, e, (low, high)))
+        got = getattr(nearest, method)(target, checked_system(n, G, h, E, e, bounds=(low, high)))
         assert got is not None, seed
         check_optimal(target, G, h, E, e, low, high, got)
 

@@ -89,7 +89,7 @@ def _guessed(
         implied, z, y, mu = guess
         # The multipliers of integer rows are powers of two away.
         y, mu = np.ldexp(y * size, rows[1]), np.ldexp(mu * equal, equalities[1])
-        proof = _certify(rows[0], equalities[0], implied, z * columns, y, mu)
+        proof = _certify(rows[0], equalities[0], (implied, z * columns, y, mu))
         if proof is not None:
             return proof
     return None
@@ -166,10 +166,9 @@ def _powers(sizes: np.ndarray) -> np.ndarray:
     return np.ldexp(1.0, -np.frexp(np.where(sizes > 0, sizes, 1.0))[1])
 
 
-def _certify(
-    M: fmpz_mat, N: fmpz_mat, implied: np.ndarray, z: np.ndarray, y: np.ndarray, mu: np.ndarray
-) -> Partition | None:
+def _certify(M: fmpz_mat, N: fmpz_mat, guess: Guess) -> Partition | None:
     """Move the float guess exactly into its linear spaces; None when a sign does not come out."""
+    implied, z, y, mu = guess
     inside, outside, width = np.flatnonzero(implied), np.flatnonzero(~implied), range(M.ncols())
     # Without strict rows the origin will do, without implied rows no multipliers are needed.
     interior = _near(stack(N, select(M, inside, width)), z) if len(outside) else fmpz_mat(M.ncols(), 1)

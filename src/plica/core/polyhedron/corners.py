@@ -18,7 +18,7 @@ from plica.core.polyhedron.cone import partition
 from plica.core.polyhedron.decide import Facts
 from plica.core.polyhedron.extent import hull_basis
 from plica.core.result import Standing
-from plica.errors import BudgetReached
+from plica.errors import BudgetReached, SolverError
 
 Row = list[int]
 EXACT_FACETS = 2_000_000  # rows^2 x variables up to which every facet is decided exactly
@@ -121,7 +121,7 @@ def _chart(facts: Facts) -> Chart:
     count = range(lifted.nrows())
     base = particular(select(lifted, count, range(n)), select(lifted, count, [n]))
     if base is None:
-        raise ArithmeticError("the equalities of a polyhedron with points have no solution")
+        raise SolverError("no solution of the implied equalities was found; please report this polyhedron.")
     basis = null_space(facts.flat)
     # Coordinates are x's own units, divided by the denominator of the base: keep the basis short.
     return Chart(base[0], fmpz_mat(n, basis.ncols(), _short_columns(basis)), base[1])

@@ -84,7 +84,7 @@ def linear_program(
     Statuses and values are true up to HiGHS's tolerances (1e-7, absolute), no more.
     """
     c = np.asarray(c, dtype=np.float64)
-    system = checked_system(len(c), G, h, E, e, bounds)
+    system = checked_system(len(c), G, h, E, e, bounds=bounds)
     if (system.lower > system.upper).any():
         return _no_optimum("infeasible", system)
     if not len(c):

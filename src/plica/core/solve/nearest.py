@@ -71,7 +71,7 @@ def nearest_point(
     target = np.asarray(target, dtype=np.float64)
     if not np.isfinite(target).all():
         raise DataError("target: the entries must be finite.")
-    system = checked_system(len(target), G, h, E, e, bounds)
+    system = checked_system(len(target), G, h, E, e, bounds=bounds)
     if (system.lower > system.upper).any():
         return _nowhere(system)
     for solution in _attempts(target, system):
@@ -158,25 +158,25 @@ def _by_newton(target: np.ndarray, system: System, steps: int = 200) -> NearestP
     """
     m = len(system.h)
     A, b, _ = _scaled(system)
-    At = sp.csr_array(A.T)
+    rows = (A, sp.csr_array(A.T), b)
     dense = A.toarray() if A.nnz > 0.1 * A.shape[0] * A.shape[1] else None
     lam = np.zeros(len(b))
     floor = np.concatenate([np.zeros(m), np.full(len(b) - m, -np.inf)])
-    x, value, slope = _dual(lam, target, system, A, At, b)
+    x, value, slope = _dual(lam, target, system, rows)
     farthest = 0.5 * float(np.maximum((system.lower - target) ** 2, (system.upper - target) ** 2).sum())
     for _ in range(steps):
         # The length of a projected gradient step: zero exactly at the optimum.
         wrong = np.abs(np.maximum(lam + slope, floor) - lam).max(initial=0.0)
         if wrong <= 1e-11 * (1.0 + np.abs(x).max(initial=0.0)):
             break
-        rows = np.flatnonzero((lam > floor) | (slope > 0))
+        moving = np.flatnonzero((lam > floor) | (slope > 0))
         open_ = (x > system.lower) & (x < system.upper)
-        part = dense[np.ix_(rows, open_)] if dense is not None else A[rows][:, np.flatnonzero(open_)].toarray()
+        part = dense[np.ix_(moving, open_)] if dense is not None else A[moving][:, np.flatnonzero(open_)].toarray()
         hessian = part @ part.T
         hessian[np.diag_indices_from(hessian)] += np.clip(wrong * 1e-3, 1e-12, 1e-6)
         direction = np.zeros(len(b))
-        direction[rows] = scipy.linalg.solve(hessian, slope[rows], assume_a="pos", check_finite=False)
-        moved = _climb(lam, direction, (value, slope), floor, lambda v: _dual(v, target, system, A, At, b))
+        direction[moving] = scipy.linalg.solve(hessian, slope[moving], assume_a="pos", check_finite=False)
+        moved = _climb(lam, direction, (value, slope), floor, lambda v: _dual(v, target, system, rows))
         if moved is None:
             break
         lam, (x, value, slope) = moved
@@ -189,9 +189,10 @@ Dual = tuple[np.ndarray, float, np.ndarray]
 
 
 def _dual(
-    lam: np.ndarray, target: np.ndarray, system: System, A: sp.csr_array, At: sp.csr_array, b: np.ndarray
+    lam: np.ndarray, target: np.ndarray, system: System, rows: tuple[sp.csr_array, sp.csr_array, np.ndarray]
 ) -> Dual:
-    """Minimiser of the Lagrangian, dual value, dual gradient."""
+    """Minimiser of the Lagrangian, dual value, dual gradient; `rows` are (A, A', b)."""
+    A, At, b = rows
     x = np.clip(target - At @ lam, system.lower, system.upper)
     slope = A @ x - b
     return x, float(0.5 * ((x - target) ** 2).sum() + lam @ slope), slope

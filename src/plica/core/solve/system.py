@@ -47,7 +47,7 @@ def _checked_rows(A: Matrix | None, b: np.ndarray | None, n: int, names: str) ->
 
 
 def checked_system(
-    n: int, G: Matrix | None, h: np.ndarray | None, E: Matrix | None, e: np.ndarray | None, bounds: Bounds | None
+    n: int, G: Matrix | None, h: np.ndarray | None, E: Matrix | None, e: np.ndarray | None, *, bounds: Bounds | None
 ) -> System:
     """Check and complete the constraints of a problem in n variables."""
     low, high = bounds if bounds is not None else (None, None)
