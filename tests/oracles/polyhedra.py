@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
 
+import numpy as np
+
 Vector = list[Fraction]
 Matrix = list[Vector]
 
@@ -189,3 +191,40 @@ def eliminate(G: Matrix, h: Vector, n: int) -> bool:
                 rest.add(tuple(v / scale for v in mixed))
         rows = rest
     return any(r[n] < 0 for r in rows)
+
+
+# --- random systems, half of them degenerate -----------------------------------------------------
+
+KINDS = ("integer", "duplicate", "slab of width 0", "slab of one ulp", "empty by one ulp", "box", "scaled", "gaussian")
+
+
+def system(kind: str, seed: int, n: int):
+    """Random rows (G, h, E, e) of one kind."""
+    rng = np.random.default_rng([seed, n, KINDS.index(kind)])
+    m = int(rng.integers(0 if kind == "integer" else 1, 7))
+    G = rng.integers(-2, 3, (m, n)).astype(float)
+    h = rng.integers(-1 if seed % 2 else 0, 3, m).astype(float)
+    p = int(rng.integers(0, 4) == 0)
+    E, e = rng.integers(-1, 2, (p, n)).astype(float), rng.integers(-1, 2, p).astype(float)
+    if kind == "duplicate":
+        G, h = np.vstack([G, 3 * G[:2], np.zeros((1, n))]), np.concatenate([h, 3 * h[:2], [float(rng.integers(0, 2))]])
+    elif kind.startswith(("slab", "empty")):
+        step = {"0": h[0], "p": np.nextafter(h[0], -9 if kind.startswith("empty") else 9)}[
+            "0" if kind.endswith("0") else "p"
+        ]
+        G, h = np.vstack([G, -G[:1]]), np.append(h, -step)
+    elif kind == "box":
+        G, h = np.vstack([G, np.eye(n), -np.eye(n)]), np.concatenate([h, np.ones(2 * n)])
+    elif kind == "scaled":
+        size = 10.0 ** rng.integers(-6, 7, m)
+        G, h = G * size[:, None] * 0.1, h * size
+    elif kind == "gaussian":
+        G, h = rng.standard_normal((m, n)), rng.standard_normal(m) + 0.5
+    return G, h, E, e
+
+
+def cases(count: int, dimensions=(1, 2, 3)):
+    for kind in KINDS:
+        for n in dimensions:
+            for seed in range(count):
+                yield kind, n, seed, system(kind, seed, n)
