@@ -63,8 +63,11 @@ def first_layer(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     return stored["W"].astype(float), stored["b"].astype(float)
 
 
-def algorithm_1(W: np.ndarray, active: np.ndarray) -> bool:
-    """Whether the preimage is finite by the paper's Algorithm 1, with an orthonormal null space and HiGHS."""
+def algorithm_1(W: np.ndarray, active: np.ndarray, limit: float) -> bool | None:
+    """Whether the preimage is finite by the paper's Algorithm 1, with an orthonormal null space and HiGHS.
+
+    None when HiGHS stops at the time limit, in seconds.
+    """
     kernel = null_space(W[active]) if active.any() else np.eye(W.shape[1])
     if kernel.shape[1] == 0:
         return True
@@ -72,7 +75,9 @@ def algorithm_1(W: np.ndarray, active: np.ndarray) -> bool:
     if len(reduced) <= kernel.shape[1]:
         return False
     system, right = np.vstack([reduced.T, np.ones(len(reduced))]), np.append(np.zeros(kernel.shape[1]), 1.0)
-    return linprog(np.ones(len(reduced)), A_eq=system, b_eq=right, bounds=(0, 1), method="highs").status == 0
+    options = {"time_limit": limit}
+    found = linprog(np.ones(len(reduced)), A_eq=system, b_eq=right, bounds=(0, 1), method="highs", options=options)
+    return {0: True, 2: False}.get(found.status)
 
 
 def timed(function, *arguments):
@@ -101,12 +106,14 @@ def compare(
     rows = []
     for i in positions:
         decision, ours = timed(kinds.decide, active[i], tight[i])
-        finite, theirs = timed(algorithm_1, W, active[i])
-        assert finite == (str(decision.kind) != "unbounded"), (i, decision.kind, finite)
+        finite, theirs = timed(algorithm_1, W, active[i], limit)
+        assert finite in (None, str(decision.kind) != "unbounded"), (i, decision.kind, finite)
         rows.append({"image": int(i), "positive": int(active[i].sum()), "kind": str(decision.kind)})
-        rows[-1] |= {"plica": ours, "linprog": theirs, "ratio": theirs / ours}
+        rows[-1] |= {"plica": ours, "linprog": theirs, "ratio": theirs / ours, "answered": finite is not None}
         print(
-            "  {image:>5} {positive:>5} positive {kind:<10} {plica:.3f} s, linprog {linprog:.2f} s".format(**rows[-1])
+            "  {image:>5} {positive:>5} positive {kind:<10} {plica:.3f} s, linprog {linprog:.2f} s, answered: {answered}".format(
+                **rows[-1]
+            )
         )
     return rows
 
@@ -139,6 +146,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.002, help="of Adam; decides how many units stay positive")
     parser.add_argument("--images", type=int, default=200, help="sample of the test images")
     parser.add_argument("--compare", type=int, default=5, help="images on which Algorithm 1 runs too")
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds for each linear program")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -153,7 +161,7 @@ def main() -> None:
     medians = report(rows, prepare)
     hard = sorted((row for row in rows if row["by"] == "least squares"), key=lambda row: row["positive"])
     chosen = [hard[j]["image"] for j in np.linspace(0, len(hard) - 1, min(options.compare, len(hard))).astype(int)]
-    versus = compare(kinds, W, active, tight, chosen)
+    versus = compare(kinds, W, active, tight, chosen, options.limit)
     ratio = float(np.median([row["ratio"] for row in versus])) if versus else None
     print(f"median ratio linprog / plica: {ratio}")
     if options.json:
