@@ -219,6 +219,12 @@ def test_what_cannot_move_stays():
     result = impostor(net, x, np.ones(3), layer="layer")
     np.testing.assert_allclose(result.impostor, x, atol=1e-12)
     assert result.completeness is Completeness.COMPLETE
+    assert "no other input" in result.reason
+    tall = Graph((60,))
+    tall.add("z", dense(np.random.default_rng(0).normal(size=(200, 60)), None), INPUT)
+    tall.add("layer", relu((200,)), "z")
+    many_rows = impostor(tall.network(), np.full(60, 0.5), np.ones(60), layer="layer")
+    np.testing.assert_array_equal(many_rows.impostor, np.full(60, 0.5))
     same = impostor(net, x, x, layer="layer")
     np.testing.assert_allclose(same.impostor, x, atol=1e-12)
     assert same.distance_start == 0 and same.distance <= 1e-12

@@ -343,8 +343,8 @@ def test_a_budget_of_memory_leaves_the_input_undecided_and_says_the_arithmetic()
             assert result.dimensions.tolist() == [-1, -1] and result.standing is Standing.NUMERICAL
             assert "GiB as float64), above max_bytes" in result.reasons[0]
             reasons.add(result.reasons[0].split(" (")[0])
+    assert "Deciding kinds holds four copies of a 7 x 3 matrix" in reasons
     assert result.kinds.tolist() == ["singleton"] * 2
-    assert {"The matrix of node 'z' has up to 21 nonzero entries"} < reasons
 
 
 def test_a_budget_of_memory_in_a_layer_of_mixed_conditions():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 ALLOWED = 1e-9  # a condition of the program missed by this much, relative to its slack at the witness, is rounding
 TOUCHED = 1e-12  # a condition that is not yet in the program enters it when missed by this much
+DEPENDENT = 1e-12  # an equation this near to the span of others, relative to its length, repeats them
 SETTLED = 1e-7  # a solution pulled back by at most this much, relative to its length, is the nearest point
 ROUNDS = 100  # of adding violated conditions; each round adds at most as many as there are variables
 HELD = 2**24  # entries of the unit vectors that are pulled back at once
@@ -211,7 +213,14 @@ def _project(
     that violate nothing; it is what an interrupted search returns.
     """
     start = cell.witness.flatten().cpu().numpy()
-    E, at_start = cell.equalities(), np.maximum(cell.slacks(cell.witness), 0.0)
+    kept = len(cell.conditions.fixed)
+    E, at_start = _independent(cell.equalities()), np.maximum(cell.slacks(cell.witness), 0.0)
+    if len(E) == len(start):
+        return (
+            start,
+            Completeness.COMPLETE,
+            f"The {kept} features that are kept equal leave no other input in the piece.",
+        )
     allowed = TOUCHED * (1 + at_start)
     rows, added = np.zeros(0, dtype=int), np.zeros((0, len(start)))
     best, completeness = start, Completeness.BUDGET
@@ -240,7 +249,19 @@ def _project(
     except KeyboardInterrupt:
         completeness = Completeness.INTERRUPTED
     found = "nearest point of the input's own piece" if completeness == Completeness.COMPLETE else "best point found"
-    return best, completeness, f"{found}; {len(E)} features kept equal, {len(rows)} of {len(at_start)} conditions met."
+    return best, completeness, f"{found}; {kept} features kept equal, {len(rows)} of {len(at_start)} conditions met."
+
+
+def _independent(E: np.ndarray) -> np.ndarray:
+    """Independent rows with the same span up to rounding: a solver needs no repeated equations."""
+    lengths = np.linalg.norm(E, axis=1)
+    E = E[lengths > DEPENDENT * lengths.max(initial=0.0)]
+    if not len(E):
+        return E
+    unit = E / np.linalg.norm(E, axis=1)[:, None]
+    triangle, pivots = scipy.linalg.qr(unit.T, mode="r", pivoting=True, check_finite=False)
+    size = np.abs(np.diagonal(triangle))
+    return E[np.sort(pivots[: int((size > DEPENDENT * size[0]).sum())])]
 
 
 def _share(at_start: np.ndarray, at_end: np.ndarray, allowed: np.ndarray) -> float:

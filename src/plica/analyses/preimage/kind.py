@@ -13,11 +13,11 @@ from torch import Tensor
 
 from plica.analyses.preimage.activity import Activity, activities, read_value
 from plica.analyses.preimage.kinds import KindDecision, LayerKinds, decide
-from plica.analyses.preimage.layer import LayerMatrix, layer_matrix
+from plica.analyses.preimage.layer import INSTEAD, LayerMatrix, layer_matrix
 from plica.analyses.preimage.result import Kind, KindResult
 from plica.analyses.preimage.rows import finite_matrix
 from plica.core.network import Network
-from plica.core.progress import Progress
+from plica.core.progress import Progress, refuse_above
 from plica.core.result import Completeness, Standing, weakest
 from plica.core.signs import signs
 from plica.errors import ArgumentError, BudgetReached, MemoryBudgetError, ShapeError
@@ -136,17 +136,27 @@ def _checked_prior(prior: np.ndarray | None, inputs: int) -> np.ndarray | None:
 
 def _prepare(net: Network, value: str, layer: _Layer) -> _Layer:
     """Make the layer's matrix once, where the budget allows it."""
-    max_bytes = layer.progress.max_bytes
+    max_bytes, m, n = layer.progress.max_bytes, layer.units, layer.inputs
+    rows = m if layer.prior is None else m + len(layer.prior)
+    try:
+        what = f"Deciding kinds holds four copies of a {rows} x {n} matrix"
+        refuse_above(max_bytes, 4 * 8 * rows * n, what, INSTEAD)
+    except (
+        MemoryBudgetError
+    ) as error:  # a small sparse matrix may still tell which inputs are picked, and which not read
+        layer, max_bytes = replace(layer, refusal=str(error)), max_bytes // 32
     try:
         matrix = layer_matrix(net, value, max_bytes=max_bytes)
-        reads = (np.bincount(matrix.rows.indices, minlength=layer.inputs) > 0) | (not matrix.exact)
-        if layer.prior is not None:
-            reads |= layer.prior.any(axis=0)
-        layer = replace(layer, matrix=matrix, unread=int((~reads).sum()))
-        dense = matrix.dense(max_bytes)
-        return replace(layer, dense=dense, shared=LayerKinds(dense, prior=layer.prior, progress=layer.progress))
     except MemoryBudgetError as error:
-        return replace(layer, refusal=str(error))
+        return replace(layer, refusal=layer.refusal or str(error))
+    reads = (np.bincount(matrix.rows.indices, minlength=n) > 0) | (not matrix.exact)
+    if layer.prior is not None:
+        reads |= layer.prior.any(axis=0)
+    layer = replace(layer, matrix=matrix, unread=int((~reads).sum()))
+    if layer.refusal:
+        return layer
+    dense = matrix.dense(max_bytes)
+    return replace(layer, dense=dense, shared=LayerKinds(dense, prior=layer.prior, progress=layer.progress))
 
 
 def _decide_all(
