@@ -5,7 +5,8 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from plica.core.affine import Conv, Dense
+from plica.core.affine import Dense
+from plica.core.conv import Conv
 
 F = Fraction
 

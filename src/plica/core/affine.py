@@ -1,8 +1,8 @@
 """Affine nodes: dense, convolution, gather, scale, sum, concatenation.
 
 Every node is x -> A x + bias. `apply` is the linear part A, batched; `adjoint` is its transpose; `magnitude` is the
-node with |A| (for error bounds); `entries` is A as an exact sparse matrix. Values carry a leading batch axis; parameters do
-not, except in nodes made by `freeze`, whose `Scale.factor` or `Gather.index` may carry the batch axis of a pattern.
+node with |A| (for error bounds); `entries` is A as an exact sparse matrix. Values carry a leading batch axis; weights
+do not, except in nodes made by `freeze`, whose `Scale.factor` or `Gather.index` may carry the batch axis of a pattern.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class Affine(Protocol):
     ``gamma(terms) * (|A| |x| + |bias|)``, in any order of summation (Higham, Accuracy and Stability, s. 3.1).
     """
 
-    bias: Tensor | None
+    @property
+    def bias(self) -> Tensor | None:
+        """The constant part, broadcast against the output; None for none."""
 
     @property
     def terms(self) -> int:
@@ -42,13 +44,13 @@ class Affine(Protocol):
     def apply(self, *v: Tensor) -> Tensor:
         """The linear part."""
 
-    def adjoint(self, w: Tensor) -> tuple[Tensor,]:
+    def adjoint(self, w: Tensor) -> tuple[Tensor, ...]:
         """The transpose of the linear part, one result per input."""
 
     def magnitude(self) -> Affine:
         """The node with absolute entries and bias."""
 
-    def entries(self) -> tuple[sp.csr_array,]:
+    def entries(self) -> tuple[sp.csr_array, ...]:
         """The linear part as exact sparse matrices, one per input."""
 
 
@@ -58,11 +60,13 @@ def evaluate(node: Affine, *v: Tensor) -> Tensor:
     return out if node.bias is None else out + node.bias
 
 
-def _absolute(t: Tensor | None) -> Tensor | None:
+def absolute_values(t: Tensor | None) -> Tensor | None:
+    """|t| of a parameter that may be missing."""
     return None if t is None else t.abs()
 
 
-def _numpy(t: Tensor) -> np.ndarray:
+def to_numpy(t: Tensor) -> np.ndarray:
+    """A parameter as an array."""
     return t.detach().cpu().numpy()
 
 
@@ -101,119 +105,13 @@ class Dense:
 
     def magnitude(self) -> Dense:
         """The node of |W| and |bias|."""
-        return Dense(self.weight.abs(), _absolute(self.bias), self.input_shape)
+        return Dense(self.weight.abs(), absolute_values(self.bias), self.input_shape)
 
     def entries(self) -> tuple[sp.csr_array, ...]:
         """W, once per leading index."""
-        matrix = sp.csr_array(_numpy(self.weight))
+        matrix = sp.csr_array(to_numpy(self.weight))
         repeats = math.prod(self.input_shape[:-1])
         return (matrix if repeats == 1 else sp.csr_array(sp.kron(sp.eye_array(repeats), matrix, format="csr")),)
-
-
-@dataclass(frozen=True, eq=False)
-class Conv:
-    """Convolution (cross-correlation, as in torch) in one or two dimensions with zero padding.
-
-    Parameters
-    ----------
-    weight : Tensor, shape (c_out, c_in / groups, *kernel)
-    bias : Tensor, shape (c_out, 1, ...), optional
-    input_shape : tuple of int
-        (c_in, *size).
-    stride, dilation : tuple of int
-        One entry per spatial axis.
-    padding : tuple of (int, int)
-        Zeros before and after, per spatial axis.
-    groups : int
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    input_shape: Shape
-    stride: Shape
-    padding: tuple[tuple[int, int], ...]
-    dilation: Shape
-    groups: int = 1
-
-    @property
-    def terms(self) -> int:
-        """Roundings behind one output."""
-        return math.prod(self.weight.shape[1:]) + 1
-
-    @property
-    def _kernel(self) -> Shape:
-        return tuple(self.weight.shape[2:])
-
-    @property
-    def _torch_padding(self) -> list[int]:
-        return [p for pair in reversed(self.padding) for p in pair]
-
-    def shape(self, *inputs: Shape) -> Shape:
-        """Shape of one output."""
-        size = tuple(
-            (n + sum(p) - d * (k - 1) - 1) // s + 1
-            for n, p, d, k, s in zip(inputs[0][1:], self.padding, self.dilation, self._kernel, self.stride, strict=True)
-        )
-        return (self.weight.shape[0], *size)
-
-    def apply(self, *v: Tensor) -> Tensor:
-        """Convolve."""
-        x = F.pad(v[0], self._torch_padding) if any(map(any, self.padding)) else v[0]
-        function = F.conv1d if len(self.stride) == 1 else F.conv2d
-        return function(x, self.weight, None, self.stride, 0, self.dilation, self.groups)
-
-    def adjoint(self, w: Tensor) -> tuple[Tensor, ...]:
-        """Transposed convolution, cropped by the padding."""
-        padded = [n + sum(p) for n, p in zip(self.input_shape[1:], self.padding, strict=True)]
-        extra = [
-            n - ((o - 1) * s + d * (k - 1) + 1)
-            for n, o, s, d, k in zip(padded, w.shape[2:], self.stride, self.dilation, self._kernel, strict=True)
-        ]
-        function = F.conv_transpose1d if len(self.stride) == 1 else F.conv_transpose2d
-        # Inputs the last window does not reach have no output behind them: zeros, appended here.
-        out = function(w, self.weight, None, self.stride, 0, 0, self.groups, self.dilation)
-        if any(extra):
-            out = F.pad(out, [q for e in reversed(extra) for q in (0, e)])
-        for axis, ((before, _), n) in enumerate(zip(self.padding, self.input_shape[1:], strict=True), 2):
-            out = out.narrow(axis, before, n)
-        return (out,)
-
-    def magnitude(self) -> Conv:
-        """The node of |weight| and |bias|."""
-        return Conv(
-            self.weight.abs(),
-            _absolute(self.bias),
-            self.input_shape,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-        )
-
-    def entries(self) -> tuple[sp.csr_array, ...]:
-        """The unrolled convolution, one nonzero per weight and place."""
-        n = math.prod(self.input_shape)
-        place = torch.arange(1, n + 1, dtype=torch.float64).reshape(1, *self.input_shape)
-        place = F.pad(place, self._torch_padding)
-        if len(self.stride) == 1:
-            place, kernel, stride, dilation = (
-                place[:, :, None],
-                (1, *self._kernel),
-                (1, *self.stride),
-                (1, *self.dilation),
-            )
-        else:
-            kernel, stride, dilation = self._kernel, self.stride, self.dilation
-        patches = F.unfold(place, kernel, dilation, 0, stride)[0].long()  # (c_in * k, places); 0 = padding
-        places, per_group = patches.shape[1], math.prod(self.weight.shape[1:])
-        c_out = self.weight.shape[0]
-        group = torch.arange(c_out) // (c_out // self.groups)
-        columns = patches.reshape(self.groups, per_group, places)[group].transpose(1, 2)  # (c_out, places, k)
-        values = self.weight.cpu().reshape(c_out, 1, per_group).expand(-1, places, -1)
-        rows = torch.arange(c_out * places).reshape(c_out, places, 1).expand_as(columns)
-        keep = (columns > 0) & (values != 0)
-        data = (_numpy(values[keep]), (_numpy(rows[keep]), _numpy(columns[keep] - 1)))
-        return (sp.csr_array(sp.coo_array(data, shape=(c_out * places, n))),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,12 +167,12 @@ class Gather:
 
     def magnitude(self) -> Gather:
         """The same gather with |bias|."""
-        return Gather(self.index, self.input_shape, self.output_shape, _absolute(self.bias))
+        return Gather(self.index, self.input_shape, self.output_shape, absolute_values(self.bias))
 
     def entries(self) -> tuple[sp.csr_array, ...]:
         """Zero-one matrix; the index may carry a batch axis of one."""
         n, m = math.prod(self.input_shape), math.prod(self.output_shape)
-        index = np.arange(n) if self.index is None else _numpy(self.index).reshape(m)
+        index = np.arange(n) if self.index is None else to_numpy(self.index).reshape(m)
         rows = np.flatnonzero(index >= 0)
         data = (np.ones(len(rows)), (rows, index[rows]))
         return (sp.csr_array(sp.coo_array(data, shape=(m, n))),)
@@ -312,11 +210,11 @@ class Scale:
 
     def magnitude(self) -> Scale:
         """The node of |factor| / |divisor| and |bias|."""
-        return Scale(self.factor.abs(), _absolute(self.bias), self.input_shape, _absolute(self.divisor))
+        return Scale(self.factor.abs(), absolute_values(self.bias), self.input_shape, absolute_values(self.divisor))
 
     def entries(self) -> tuple[sp.csr_array, ...]:
         """The factors as a diagonal matrix, without the divisor; the factor may carry a batch axis of one."""
-        diagonal = _numpy(self.factor.expand(1, *self.input_shape)).ravel()
+        diagonal = to_numpy(self.factor.expand(1, *self.input_shape)).ravel()
         return (sp.csr_array(sp.diags_array(diagonal)),)
 
 
@@ -348,7 +246,7 @@ class Sum:
 
     def magnitude(self) -> Sum:
         """The sum with |c_i|."""
-        return Sum(tuple(map(abs, self.coefficients)), self.input_shape, _absolute(self.bias))
+        return Sum(tuple(map(abs, self.coefficients)), self.input_shape, absolute_values(self.bias))
 
     def entries(self) -> tuple[sp.csr_array, ...]:
         """Multiples of the identity."""
@@ -386,7 +284,7 @@ class Concat:
 
     def magnitude(self) -> Concat:
         """The same join with |bias|."""
-        return Concat(self.axis, self.input_shapes, _absolute(self.bias))
+        return Concat(self.axis, self.input_shapes, absolute_values(self.bias))
 
     def entries(self) -> tuple[sp.csr_array, ...]:
         """Zero-one matrices."""
@@ -399,42 +297,6 @@ class Concat:
         joined = sp.csr_array((np.ones(len(order)), order, np.arange(len(order) + 1)), shape=(len(order), sum(sizes)))
         ends = np.cumsum([0, *sizes])
         return tuple(sp.csr_array(joined[:, a:b]) for a, b in itertools.pairwise(ends))
-
-
-@dataclass(frozen=True, eq=False)
-class Transposed:
-    """The transpose of another node, as a node: transposed convolution is ``Transposed(Conv(...), bias)``."""
-
-    node: Dense | Conv | Gather
-    bias: Tensor | None
-    output_shape: Shape
-
-    @property
-    def terms(self) -> int:
-        """Roundings behind one output: no column of the matrix holds more weights than the tensor."""
-        if isinstance(self.node, Gather):
-            return math.prod(self.node.output_shape) + 1
-        return self.node.weight.numel() + 1
-
-    def shape(self, *inputs: Shape) -> Shape:
-        """Shape of one output."""
-        return self.output_shape
-
-    def apply(self, *v: Tensor) -> Tensor:
-        """A' v."""
-        return self.node.adjoint(v[0])[0]
-
-    def adjoint(self, w: Tensor) -> tuple[Tensor, ...]:
-        """A w."""
-        return (self.node.apply(w),)
-
-    def magnitude(self) -> Transposed:
-        """The transpose of |A|, with |bias|."""
-        return Transposed(self.node.magnitude(), _absolute(self.bias), self.output_shape)
-
-    def entries(self) -> tuple[sp.csr_array, ...]:
-        """The transposed matrix."""
-        return (sp.csr_array(self.node.entries()[0].T),)
 
 
 def permute(order: Sequence[int], input_shape: Shape) -> Gather:

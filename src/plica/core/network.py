@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from plica.core.affine import Affine, Dense, Gather, Shape, evaluate
 from plica.core.choice import Choice
+from plica.core.domain import Box
 from plica.core.pattern import Pattern, choose_exactly
 from plica.errors import ArgumentError, DeviceError, ShapeError
 
@@ -98,6 +99,8 @@ class Network:
         The last one is the output.
     origin : Origin
         Where it came from and what loading changed.
+    box : Box, optional
+        Allowed inputs; None when there is no limit.
 
     Notes
     -----
@@ -107,6 +110,7 @@ class Network:
     input_shape: Shape
     nodes: tuple[Node, ...]
     origin: Origin = field(default_factory=Origin)
+    box: Box | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
@@ -147,6 +151,12 @@ class Network:
         return next((t.device for node in self.nodes for t in vars(node.op).values() if isinstance(t, Tensor)),
                     torch.device("cpu"))  # fmt: skip
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights; float64 except after `cast`."""
+        floats = (t.dtype for node in self.nodes for t in vars(node.op).values() if isinstance(t, Tensor))
+        return next((d for d in floats if d.is_floating_point), torch.float64)
+
     def shape_of(self, value: str) -> Shape:
         """Shape of a named value; "input" is the network's input."""
         return self.input_shape if value == INPUT else self[value].shape
@@ -186,7 +196,7 @@ class Network:
             When x is neither one input, nor a batch, nor data of equal size that can be reshaped.
         """
         t = torch.as_tensor(np.asarray(x) if isinstance(x, (list, tuple)) else x)
-        t = t.to(dtype=torch.float64, device=self.device)
+        t = t.to(dtype=self.dtype, device=self.device)
         shape, size = self.input_shape, math.prod(self.input_shape)
         if tuple(t.shape[1:]) == shape:
             return t
@@ -205,6 +215,14 @@ class Network:
         single = tuple(np.shape(x)) == self.input_shape
         out = self.values(self.as_batch(x), self.output)[self.output]
         return out[0] if single else out
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Outputs of a batch as vectors, shape (n, outputs)."""
+        return self.values(x, self.output)[self.output].flatten(1)
+
+    def within(self, box: Box) -> Network:
+        """The network with a box of allowed inputs."""
+        return replace(self, box=box)
 
     def values(self, x: Tensor | np.ndarray, *wanted: str) -> dict[str, Tensor]:
         """Values of the named nodes (all by default) for a batch of inputs."""
@@ -235,7 +253,7 @@ class Network:
             replace(node, op=node.op.freeze(pattern.branches[node.name])) if isinstance(node.op, Choice) else node
             for node in self.nodes
         )
-        return Network(self.input_shape, nodes, self.origin)
+        return replace(self, nodes=nodes)
 
     def on(self, plane: object) -> Network:
         """The network restricted to an affine slice x = origin + sum_i s_i basis_i, as a network of s.
@@ -258,9 +276,8 @@ class Network:
 
     def upto(self, layer: str | int, side: str = "post") -> Network:
         """The part of the network from its input to a layer."""
-        return _copy(self.nodes, Graph(self.input_shape), {INPUT: INPUT}).network(
-            self.resolve(layer, side), self.origin
-        )
+        graph = _copy(self.nodes, Graph(self.input_shape), {INPUT: INPUT})
+        return replace(graph.network(self.resolve(layer, side), self.origin), box=self.box)
 
     def after(self, layer: str | int, side: str = "post") -> Network:
         """The part of the network that reads a layer.
@@ -324,7 +341,14 @@ class Network:
         target = torch.device(device)
         if target.type == "mps":
             raise DeviceError("device = 'mps' has no float64, which plica computes in. Use 'cpu' or 'cuda'.")
-        return Network(self.input_shape, tuple(replace(n, op=_moved(n.op, target)) for n in self.nodes), self.origin)
+        return self._moved(device=target)
+
+    def cast(self, dtype: torch.dtype) -> Network:
+        """The network in another floating-point dtype: to see what the original model's arithmetic does."""
+        return self._moved(dtype=dtype)
+
+    def _moved(self, **where: object) -> Network:
+        return replace(self, nodes=tuple(replace(n, op=_moved(n.op, where)) for n in self.nodes))
 
     def to_torch(self) -> torch.nn.Module:
         """The network as a torch module."""
@@ -340,9 +364,13 @@ def _copy(nodes: tuple[Node, ...], graph: Graph, mapping: dict[str, str]) -> Gra
     return graph
 
 
-def _moved(op: Affine | Choice, device: torch.device) -> Affine | Choice:
-    """The node with its tensors on a device."""
-    changes: dict[str, object] = {k: v.to(device) for k, v in vars(op).items() if isinstance(v, Tensor)}
+def _moved(op: Affine | Choice, where: dict) -> Affine | Choice:
+    """The node with its tensors on a device or in a dtype; indices keep theirs."""
+    changes: dict[str, object] = {}
+    for name, value in vars(op).items():
+        if isinstance(value, Tensor):
+            keep = "dtype" in where and not value.is_floating_point()
+            changes[name] = value if keep else value.to(**where)
     if hasattr(op, "node"):
-        changes["node"] = _moved(op.node, device)
+        changes["node"] = _moved(op.node, where)
     return replace(op, **changes)  # type: ignore[type-var]

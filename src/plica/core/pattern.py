@@ -62,7 +62,7 @@ def gamma(terms: int) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Ball:
+class Ball:
     """Float values with a bound on their distance from the exact ones."""
 
     value: Tensor
@@ -95,7 +95,7 @@ def _node_grids(op: Affine) -> tuple[int, int] | None:
     return int(_grid(weight.reshape(1, -1))) + shift, bias
 
 
-def _affine(op: Affine, balls: list[_Ball], *, constant: bool, use_grid: bool) -> _Ball:
+def affine_ball(op: Affine, balls: list[Ball], *, constant: bool, use_grid: bool) -> Ball:
     """Push balls through an affine node; `constant` says whether the bias counts."""
     magnitude = op.magnitude()
     bias = op.bias if constant else None
@@ -106,17 +106,17 @@ def _affine(op: Affine, balls: list[_Ball], *, constant: bool, use_grid: bool) -
     spread = magnitude.apply(*(b.error for b in balls))
     g = gamma(2 * op.terms + 4)  # twice: the bounds themselves are computed in floats
     rounding = g * size + TINY * (size > 0) * op.terms if op.terms else torch.zeros_like(size)
-    if use_grid and op.terms and (grids := _node_grids(op)) is not None:
+    if use_grid and op.terms and (grids := _node_grids(op)) is not None:  # type: ignore[arg-type]
         inner = torch.stack([_grid(b.value) for b in balls]).amin(0) + grids[0]
         grid = inner.clamp(max=grids[1] if constant else 4096)
         largest = torch.pow(2.0, (grid.clamp(-1000, 900) + 52).double())
         largest = torch.where(grid < -1000, 0.0, largest)  # too fine for float64: claim nothing
         exact_sum = size.flatten(1) < largest[:, None]
         rounding = torch.where(exact_sum.reshape(size.shape), 0.0, rounding)
-    return _Ball(value, spread * (1 + g) + rounding)
+    return Ball(value, spread * (1 + g) + rounding)
 
 
-def _above(gap: _Ball, rate: _Ball | None) -> tuple[Tensor, Tensor]:
+def _above(gap: Ball, rate: Ball | None) -> tuple[Tensor, Tensor]:
     """Whether gap + eps * rate > 0, and where that is in doubt."""
     above = gap.value > 0
     doubt = gap.value.abs() <= gap.error
@@ -127,19 +127,19 @@ def _above(gap: _Ball, rate: _Ball | None) -> tuple[Tensor, Tensor]:
     return torch.where(tie, rate.value > 0, above), (doubt & ~tie) | still
 
 
-def _piecewise(op: Piecewise, z: _Ball, rate: _Ball | None) -> tuple[Tensor, Tensor]:
+def _piecewise(op: Piecewise, z: Ball, rate: Ball | None) -> tuple[Tensor, Tensor]:
     """Branches, and per input whether any is in doubt."""
     branches = torch.zeros(z.value.shape, dtype=torch.uint8, device=z.value.device)
     doubt = torch.zeros(len(z.value), dtype=torch.bool, device=z.value.device)
     for knot in op.knots:
         difference = z.value - knot
-        above, unsure = _above(_Ball(difference, z.error + UNIT * difference.abs() * (z.error > 0)), rate)
+        above, unsure = _above(Ball(difference, z.error + UNIT * difference.abs() * (z.error > 0)), rate)
         branches += above
         doubt |= unsure.flatten(1).any(1)
     return branches, doubt
 
 
-def _max_over(op: MaxOver, z: _Ball, rate: _Ball | None) -> tuple[Tensor, Tensor]:
+def _max_over(op: MaxOver, z: Ball, rate: Ball | None) -> tuple[Tensor, Tensor]:
     """Winners, and per input whether any is in doubt."""
     border = op.index < 0
     values = op.candidates(z.value)
@@ -149,7 +149,7 @@ def _max_over(op: MaxOver, z: _Ball, rate: _Ball | None) -> tuple[Tensor, Tensor
         top = values == values.amax(-1, keepdim=True)
         winner = torch.where(top, rates, -torch.inf).argmax(-1, keepdim=True)
         rate_errors = rate.error.flatten(1)[:, op.index.clamp(min=0)]
-        rate_gap = _Ball(
+        rate_gap = Ball(
             (rates.gather(-1, winner) - rates).masked_fill(border, 0.0),
             rate_errors + rate_errors.gather(-1, winner),
         )
@@ -158,46 +158,50 @@ def _max_over(op: MaxOver, z: _Ball, rate: _Ball | None) -> tuple[Tensor, Tensor
     gap = (values.gather(-1, winner) - values).masked_fill(border, 1.0)
     error = (errors + errors.gather(-1, winner)).masked_fill(border, 0.0)
     error = error * (1 + 1e-12) + UNIT * gap * (error > 0)
-    _, unsure = _above(_Ball(gap, error), rate_gap)
+    _, unsure = _above(Ball(gap, error), rate_gap)
     others = torch.arange(op.index.shape[1], device=gap.device) != winner
     branches = winner.to(op.choose(z.value[:1]).dtype).reshape(-1, *op.output_shape)
     return branches, (unsure & others).flatten(1).any(1)
 
 
-def _freeze(op: Choice, branches: Tensor, z: _Ball, *, constant: bool) -> _Ball:
+def freeze_ball(op: Choice, branches: Tensor, z: Ball, *, constant: bool) -> Ball:
     """Push a ball through a choice node with given branches; slopes -1, 0, 1 without intercept round nothing."""
+    if not isinstance(op, Piecewise):
+        picked = op.freeze(branches)
+        return Ball(picked.apply(z.value), picked.apply(z.error))
     node = op.freeze(branches)
-    if isinstance(op, MaxOver):
-        return _Ball(node.apply(z.value), node.apply(z.error))
-    out = _affine(node, [z], constant=constant, use_grid=False)
+    out = affine_ball(node, [z], constant=constant, use_grid=False)
     bias = torch.zeros_like(out.value) if node.bias is None or not constant else node.bias
     plain = (node.factor == 0) | ((node.factor.abs() == 1) & (bias == 0))
-    return _Ball(out.value, torch.where(plain, node.factor.abs() * z.error, out.error))
+    return Ball(out.value, torch.where(plain, node.factor.abs() * z.error, out.error))
 
 
 def _choose(nodes: tuple, x: Tensor, direction: Tensor | None) -> tuple[dict[str, Tensor], Tensor]:
     """Branches of every choice node and, per input, whether any is in doubt (stage 1, or 2 with a direction)."""
-    values = {"input": _Ball(x, torch.zeros_like(x))}
+    values = {"input": Ball(x, torch.zeros_like(x))}
     rates = None
     if direction is not None:
-        rates = {"input": _Ball(direction.expand_as(x), torch.zeros_like(x))}
+        rates = {"input": Ball(direction.expand_as(x), torch.zeros_like(x))}
     branches: dict[str, Tensor] = {}
     doubt = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for node in nodes:
         balls = [values[i] for i in node.inputs]
         speeds = None if rates is None else [rates[i] for i in node.inputs]
         if isinstance(node.op, (Piecewise, MaxOver)):
-            decide = _piecewise if isinstance(node.op, Piecewise) else _max_over
-            chosen, unsure = decide(node.op, balls[0], None if speeds is None else speeds[0])
+            speed = None if speeds is None else speeds[0]
+            if isinstance(node.op, Piecewise):
+                chosen, unsure = _piecewise(node.op, balls[0], speed)
+            else:
+                chosen, unsure = _max_over(node.op, balls[0], speed)
             branches[node.name] = chosen
             doubt |= unsure
-            values[node.name] = _freeze(node.op, chosen, balls[0], constant=True)
+            values[node.name] = freeze_ball(node.op, chosen, balls[0], constant=True)
             if rates is not None and speeds is not None:
-                rates[node.name] = _freeze(node.op, chosen, speeds[0], constant=False)
+                rates[node.name] = freeze_ball(node.op, chosen, speeds[0], constant=False)
         else:
-            values[node.name] = _affine(node.op, balls, constant=True, use_grid=rates is not None)
+            values[node.name] = affine_ball(node.op, balls, constant=True, use_grid=rates is not None)
             if rates is not None and speeds is not None:
-                rates[node.name] = _affine(node.op, speeds, constant=False, use_grid=False)
+                rates[node.name] = affine_ball(node.op, speeds, constant=False, use_grid=False)
     return branches, doubt
 
 

@@ -63,8 +63,8 @@ class Piece:
     point: Tensor | None = None
 
     def __post_init__(self) -> None:
-        nodes = [n for n in self.network.nodes if isinstance(n.op, Choice)]
-        margins = {n.name: n.op.margins(self.pattern.branches[n.name]) for n in nodes}
+        branches = self.pattern.branches
+        margins = {n.name: n.op.margins(branches[n.name]) for n in self.network.nodes if isinstance(n.op, Choice)}
         object.__setattr__(self, "_frozen", self.network.freeze(self.pattern))
         object.__setattr__(self, "_margins", margins)
 
@@ -272,7 +272,8 @@ class Piece:
         if given is not None:
             x = self.network.as_batch(given)[0].flatten()  # type: ignore[arg-type]
             yield x - (normal @ x + offset) / (normal @ normal) * normal
-        centre = _facet_centre(*(t.cpu().numpy() for t in self.rows()), facet)
+        normals, offsets = self.rows()
+        centre = _facet_centre(normals.cpu().numpy(), offsets.cpu().numpy(), facet)
         if centre is not None:
             yield torch.from_numpy(centre).to(normal)
 
@@ -312,6 +313,7 @@ class Piece:
             if node.name in self._margins:  # type: ignore[attr-defined]
                 margin = self._margins[node.name]  # type: ignore[attr-defined]
                 parts.append(exact.affine(margin, margin.shape(self.network.shape_of(node.inputs[0])), *inputs))
+            assert not isinstance(node.op, Choice)  # frozen
             values[node.name] = exact.affine(node.op, node.shape, *inputs)
         return values, exact.stack(parts)
 
@@ -333,6 +335,4 @@ def _facet_centre(normals: np.ndarray, offsets: np.ndarray, facet: int) -> np.nd
     rows = np.vstack([rows, -cost])  # distance at most 1
     limits = np.append(height[others], 1.0)
     solution = linear_program(cost, rows, limits, equality, np.array([-height[facet]]))
-    if solution.x is None or solution.x[-1] <= 0:
-        return None
-    return solution.x[:-1]
+    return solution.x[:-1] if solution.status == "optimal" and solution.x[-1] > 0 else None

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plica.core.affine import Affine, Concat, Conv, Dense, Gather, Scale, Shape, Sum, Transposed
+from plica.core.affine import Affine, Concat, Dense, Gather, Scale, Shape, Sum
 from plica.core.choice import Choice, MaxOver, clip, relu, windows
+from plica.core.conv import Conv, Transposed
 from plica.core.network import Graph
 from plica.errors import ModelError, ShapeError, UnsupportedLayer
 

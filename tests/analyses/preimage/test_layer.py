@@ -8,8 +8,9 @@ import torch
 
 from oracles.layers import conv, conv_matrix, dense, rational, tensor
 from plica.analyses.preimage.layer import layer_matrix
-from plica.core.affine import Concat, Gather, Scale, Sum, Transposed, permute, reshape
+from plica.core.affine import Concat, Gather, Scale, Sum, permute, reshape
 from plica.core.choice import relu, windows
+from plica.core.conv import Transposed
 from plica.core.network import INPUT, Graph
 from plica.errors import MemoryBudgetError
 

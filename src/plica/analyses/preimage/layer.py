@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from plica.core.affine import Affine, Gather, Scale, Transposed
+from plica.core.affine import Affine, Gather, Scale
 from plica.core.choice import Choice
+from plica.core.conv import Transposed
 from plica.core.network import INPUT, Network, Node
 from plica.core.progress import DEFAULT_BYTES, refuse_above
 
