@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 
 from plica.analyses.preimage import impostor, nearest_facet, preimage_kind
 from plica.analyses.preimage.result import FacetResult, ImpostorResult, KindResult
 from plica.core.network import Network
+from plica.core.piece import Piece
 from plica.core.progress import Progress
 from plica.core.result import Completeness, Result, Standing, weakest
 from plica.errors import ArgumentError, BudgetReached, PlicaError
@@ -27,8 +29,9 @@ from plica.store import header, save, stamped
 
 SHARE = {"kinds": 0.5, "facets": 0.25, "impostors": 0.25}  # of the time a report may take
 IMPOSTOR_LAYERS = 3  # first, middle and last choice layer
-FEWEST = 3  # inputs with the fewest positive units that are tried as the image to imitate (Behrmann A7)
-TARGETS = 4  # images of other classes tried for each
+FEWEST = 6  # inputs with the fewest positive units whose features are kept (Behrmann A7)
+TARGETS = 3  # images of other classes to imitate, tried for each
+DENSE = 1 << 24  # entries of a layer's Jacobian up to which the images to imitate are chosen by it, else at random
 SHOWN = 2  # impostors kept per layer
 
 
@@ -230,21 +233,37 @@ def _impostors(job: _Job, progress: Progress, kinds: list[KindResult]) -> Iterat
             if found[-1].completeness is Completeness.INTERRUPTED:
                 break
         found.sort(key=lambda r: r.distance / max(r.distance_start, 1e-300))
-        yield from found[:SHOWN]
+        images = [r.x.tobytes() for r in found]
+        yield from [r for k, r in enumerate(found) if images.index(images[k]) == k][:SHOWN]  # the best of every image
 
 
 def _pairs(job: _Job, kinds: KindResult) -> Iterator[tuple[int, int]]:
-    """Images with the fewest positive units whose preimage is more than a point, each with images of other classes."""
+    """Images with the fewest positive units whose preimage is more than a point, each with promising other images."""
     free = np.flatnonzero((kinds.kinds != "singleton") & (kinds.kinds != "empty"))
     fewest = free[np.argsort(kinds.positive[free], kind="stable")][:FEWEST]
     classes = job.images.labels
     if classes is None:
         classes = job.net(job.images.images).flatten(1).argmax(1).cpu().numpy()
-    rng = np.random.default_rng(job.seed)
     for i in fewest.tolist():
         others = np.flatnonzero(classes != classes[i])
-        for j in rng.permutation(others)[:TARGETS].tolist():
-            yield i, j
+        order = np.argsort(_out_of_reach(job, kinds.layer, i, others), kind="stable")
+        yield from ((i, int(j)) for j in others[order][:TARGETS])
+
+
+def _out_of_reach(job: _Job, layer: str, i: int, others: np.ndarray) -> np.ndarray:
+    """Share of the way to other images that equal features rule out, by the layer's linear map at image i alone."""
+    x = job.net.as_batch(job.images.images[i])
+    piece = Piece(job.net, job.net.pattern(x), x[0])
+    rows, size = math.prod(job.net.shape_of(layer)), x.numel()
+    if rows * size > DENSE:
+        return np.random.default_rng(job.seed).random(len(others))
+    jacobian = piece.matrix(layer).cpu().numpy()
+    basis, upper, _ = scipy.linalg.qr(jacobian.T, mode="economic", pivoting=True)
+    diagonal = np.abs(np.diag(upper))
+    basis = basis[:, : int((diagonal > 1e-10 * diagonal.max(initial=0.0)).sum())]
+    way = job.net.as_batch(job.images.images[others]).flatten(1).cpu().numpy() - x.flatten().cpu().numpy()
+    lengths = np.linalg.norm(way, axis=1)
+    return np.linalg.norm(way @ basis, axis=1) / np.where(lengths > 0, lengths, 1.0)
 
 
 def _image_shape(job: _Job) -> tuple[int, ...] | None:
