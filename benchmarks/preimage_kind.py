@@ -100,21 +100,24 @@ def measure(kinds: LayerKinds, active: np.ndarray, tight: np.ndarray, positions:
 
 
 def compare(
-    kinds: LayerKinds, W: np.ndarray, active: np.ndarray, tight: np.ndarray, positions: list[int]
+    kinds: LayerKinds, W: np.ndarray, active: np.ndarray, tight: np.ndarray, positions: list[int], *, limit: float
 ) -> list[dict]:
-    """The two programs on the same images, taking turns; their verdicts must agree."""
+    """The two programs on the same images, taking turns; their verdicts must agree where both have one."""
     rows = []
     for i in positions:
         decision, ours = timed(kinds.decide, active[i], tight[i])
         finite, theirs = timed(algorithm_1, W, active[i], limit)
         assert finite in (None, str(decision.kind) != "unbounded"), (i, decision.kind, finite)
-        rows.append({"image": int(i), "positive": int(active[i].sum()), "kind": str(decision.kind)})
-        rows[-1] |= {"plica": ours, "linprog": theirs, "ratio": theirs / ours, "answered": finite is not None}
-        print(
-            "  {image:>5} {positive:>5} positive {kind:<10} {plica:.3f} s, linprog {linprog:.2f} s, answered: {answered}".format(
-                **rows[-1]
-            )
-        )
+        row = {
+            "image": int(i),
+            "positive": int(active[i].sum()),
+            "kind": str(decision.kind),
+            "answered": finite is not None,
+        }
+        row |= {"plica": ours, "linprog": theirs, "ratio": theirs / ours}
+        print(f"  {i:>5} {row['positive']:>5} positive {row['kind']:<10} {ours:.3f} s, linprog {theirs:.2f} s", end="")
+        print("" if row["answered"] else " without an answer", flush=True)
+        rows.append(row)
     return rows
 
 
@@ -161,7 +164,7 @@ def main() -> None:
     medians = report(rows, prepare)
     hard = sorted((row for row in rows if row["by"] == "least squares"), key=lambda row: row["positive"])
     chosen = [hard[j]["image"] for j in np.linspace(0, len(hard) - 1, min(options.compare, len(hard))).astype(int)]
-    versus = compare(kinds, W, active, tight, chosen, options.limit)
+    versus = compare(kinds, W, active, tight, chosen, limit=options.limit)
     ratio = float(np.median([row["ratio"] for row in versus])) if versus else None
     print(f"median ratio linprog / plica: {ratio}")
     if options.json:
