@@ -57,7 +57,25 @@ def residual(rng):
     return graph.network()
 
 
-NETS = [mlp, narrow, convolutional, residual]
+def funnel(rng):
+    """More inputs than units at the end: their rows are pulled back."""
+    graph = Graph((40,))
+    graph.add("a", dense(rng.normal(size=(50, 40)), rng.normal(size=50)), INPUT)
+    graph.add("relu", relu((50,)), "a")
+    graph.add("b", dense(rng.normal(size=(4, 50)), rng.normal(size=4)), "relu")
+    graph.add("max", MaxOver(torch.tensor([[0, 1], [2, 3]]), (4,), (2,)), "b")
+    graph.add("c", dense(rng.normal(size=(2, 2)), rng.normal(size=2)), "max")
+    graph.add("leaky", leaky_relu((2,), -0.5), "c")
+    return graph.network()
+
+
+def test_the_funnel_pulls():
+    net = funnel(np.random.default_rng(0))
+    plan = module._plan(net, net.choices, 2**30)
+    assert (plan.pushed, plan.pulled, list(plan.shared)) == ((), ("max", "leaky"), ["relu"])
+
+
+NETS = [mlp, narrow, convolutional, residual, funnel]
 
 
 def by_hand(net, x, layer):

@@ -311,7 +311,7 @@ def test_a_budget_or_an_interrupt_keeps_the_best_point():
 def test_rounds_never_lose_a_better_point(monkeypatch):
     """With any number of rounds, the answer is at least as near as with fewer."""
     module = sys.modules[package_function.__module__]
-    net, x, towards = many(3)
+    net, x, towards = many(30)
     distances = []
     for rounds in range(8):
         monkeypatch.setattr(module, "ROUNDS", rounds)

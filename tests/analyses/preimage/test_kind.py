@@ -255,6 +255,11 @@ def test_pooling_alone_lets_the_losers_fall():
     assert result.standing is Standing.CERTIFIED
 
 
+def test_units_that_no_window_reads_are_no_conditions():
+    rows = [[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]
+    assert answer(single(rows, MaxOver(torch.tensor([[0]]), (3,), (1,))), [1.0, 1.0])[:2] == ("unbounded", 1)
+
+
 def test_a_prior_bounds_what_the_layer_does_not():
     net = single([[1.0, 1.0], [-1.0, 1.0]], relu_node((2,)))
     assert answer(net, [0.5, -3.0])[:2] == ("unbounded", 2)
@@ -348,14 +353,13 @@ def test_a_budget_of_memory_leaves_the_input_undecided_and_says_the_arithmetic()
 
 
 def test_a_budget_of_memory_in_a_layer_of_mixed_conditions():
-    net = single(np.vstack([np.eye(3), -np.eye(3), np.ones((1, 3))]), clip((7,), -1.0, 2.0))
+    """A soft threshold at rest has two conditions a unit: more rows than the layer's matrix."""
+    net = single(np.vstack([np.eye(3), -np.eye(3), np.ones((1, 3))]), soft_threshold((7,), 1.0))
     kinds = {
-        max_bytes: preimage_kind(
-            net, np.full((1, 3), 5.0), layer="layer", progress=Progress(max_bytes=max_bytes)
-        ).kinds[0]
+        max_bytes: preimage_kind(net, np.zeros((1, 3)), layer="layer", progress=Progress(max_bytes=max_bytes)).kinds[0]
         for max_bytes in range(100, 3000, 50)
     }
-    assert set(kinds.values()) == {"undecided", "unbounded"} and kinds[2950] == "unbounded"
+    assert set(kinds.values()) == {"undecided", "compact"} and kinds[2950] == "compact"
 
 
 def test_counting_decides_where_memory_does_not_suffice():
