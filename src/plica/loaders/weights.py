@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-import pickle
+import json
+import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,18 @@ from plica.errors import ModelError
 
 if TYPE_CHECKING:
     from torch import nn
+
+# What an archive of torch.export.save may hold besides pickles: descriptions, and weights as plain bytes.
+PLAIN = re.compile(
+    r"(archive_format|archive_version|byteorder|version|\.data/(version|serialization_id)|models/\w+\.json"
+    r"|data/(weights|constants)/\w+_config\.json|data/weights/weight_\d+|data/constants/tensor_\d+)"
+)
+SAFE_EXPRESSION = re.compile(r"(?!.*__)[\w\s+*/%(),<>=&|~-]*")  # sizes; torch evaluates them as Python
+MAX_BYTES = 1 << 34
+MAX_DESCRIPTION = 1 << 27
+
+
+# -- state dicts ------------------------------------------------------------------------------------------------------
 
 
 def with_weights(module: nn.Module, path: str | PathLike[str] | None) -> nn.Module:
@@ -39,6 +52,8 @@ def _state(path: Path) -> dict[str, Tensor]:
     """A state dict from safetensors, or from a torch file read without unpickling objects."""
     if not path.is_file():
         raise ModelError(f"{path}: no such file.")
+    if path.stat().st_size == 0:
+        raise ModelError(f"{path}: the file is empty.")
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -47,9 +62,10 @@ def _state(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         except SafetensorError as error:
             raise ModelError(f"{path}: not a safetensors file, or truncated ({error}).") from error
+    _check_zip(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # torch raises many kinds for damaged files
         raise ModelError(
             f"{path}: not a state dict that can be read without running pickled code, or damaged. Save it again with "
             "safetensors.torch.save_file(module.state_dict(), ...)."
@@ -60,36 +76,74 @@ def _state(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def _check_zip(path: Path) -> None:
+    """Refuse zip files that unpack to far more than they are: torch writes without compression."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > min(MAX_BYTES, 2 * path.stat().st_size + (1 << 20)):
+        raise ModelError(f"{path}: {path.stat().st_size} bytes that unpack to {size}; torch does not write such files.")
+
+
+# -- exported programs ------------------------------------------------------------------------------------------------
+
+
 def load_pt2(path: Path, input_shape: Sequence[int] | None, *, trust_pickle: bool) -> Network:
     """Read an archive of torch.export.save."""
-    held = _pickled(path)
-    if held and not trust_pickle:
+    reason = _why_not_plain(path)
+    if reason and not trust_pickle:
         raise ModelError(
-            f"{path}: {held!r} inside the archive is pickled, and opening it can run any code. If you trust where the "
-            "file comes from, say so: trust_pickle=True (--trust-pickle); or save the model as ONNX."
+            f"{path}: {reason}, and opening it can run any code. If you trust where the file comes from, say so: "
+            "trust_pickle=True (--trust-pickle); or save the model as ONNX, or without example inputs "
+            "(program.example_inputs = None)."
         )
     try:
         program = torch.export.load(path)
-    except Exception as error:
-        raise ModelError(f"{path}: torch.export cannot open it: {str(error).strip()[:300]}") from error
+    except Exception as error:  # torch raises many kinds for damaged files
+        raise ModelError(f"{path}: torch.export cannot open it: {' '.join(str(error).split())[:300]}") from error
     from plica.loaders.torch import load_program
 
     return load_program(program, input_shape, Origin(path.stem, str(path)))
 
 
-def _pickled(path: Path) -> str:
-    """Name of a pickled member of a zip archive; empty when there is none."""
+def _why_not_plain(path: Path) -> str:
+    """What in an archive can run code when it is opened; empty when there is nothing."""
     try:
+        _check_zip(path)
         with zipfile.ZipFile(path) as archive:
-            for member in archive.namelist():
-                with archive.open(member) as stream:
-                    if _is_pickle(stream.read(4)):
-                        return member
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+            members = [m for m in archive.infolist() if not m.is_dir()]
+            for member in members:
+                name = member.filename.split("/", 1)[-1]
+                if member.file_size and not PLAIN.fullmatch(name):
+                    return f"{member.filename!r} inside the archive is pickled or not known"
+                if name.endswith(".json") and not _is_plain(_description(archive, member)):
+                    return f"{member.filename!r} inside the archive asks for pickled data or for code"
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not a .pt2 archive, or truncated ({error}).") from error
-    return ""
+    return "" if members else "the archive is empty"
 
 
-def _is_pickle(start: bytes) -> bool:
-    """Whether bytes begin as a pickle of protocol 2 or later, or as a zip that torch.save wrote."""
-    return (len(start) > 1 and start[0] == 0x80 and start[1] in range(2, 6)) or start[:4] == b"PK\x03\x04"
+def _description(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
+    if member.file_size > MAX_DESCRIPTION:
+        raise ValueError(f"{member.filename} has {member.file_size} bytes")
+    return json.loads(archive.read(member))
+
+
+def _is_plain(description: Any) -> bool:
+    """Whether a description names no pickled weights and holds no expression but sizes."""
+    return not any(
+        (key == "use_pickle" and value)
+        or (key == "expr_str" and not (isinstance(value, str) and SAFE_EXPRESSION.fullmatch(value)))
+        for key, value in _entries(description)
+    )
+
+
+def _entries(description: Any) -> Iterator[tuple[str, Any]]:
+    """All keys and values of nested dictionaries."""
+    if isinstance(description, dict):
+        yield from description.items()
+        description = list(description.values())
+    if isinstance(description, list):
+        for part in description:
+            yield from _entries(part)
