@@ -149,21 +149,21 @@ class Gather:
             if index.ndim == 1:
                 picked = flat.index_select(1, index.clamp(min=0))
             else:
-                rows = max(len(flat), len(index))
+                rows = len(flat) if len(index) == 1 else len(index)
                 picked = flat.expand(rows, -1).gather(1, index.clamp(min=0).expand(rows, -1))
             flat = torch.where(index >= 0, picked, 0.0) if bool((index < 0).any()) else picked
-        return flat.reshape(-1, *self.output_shape)
+        return flat.reshape(len(flat), *self.output_shape)
 
     def adjoint(self, w: Tensor) -> tuple[Tensor, ...]:
         """Add every output back to where it came from."""
         flat = w.flatten(1)
         if self.index is None:
-            return (flat.reshape(-1, *self.input_shape),)
+            return (flat.reshape(len(flat), *self.input_shape),)
         index = self.index.expand(len(flat), -1) if self.index.ndim == 1 or len(self.index) == 1 else self.index
         flat = flat.expand(len(index), -1)
         out = flat.new_zeros(len(index), math.prod(self.input_shape))
         out = out.scatter_add(1, index.clamp(min=0), torch.where(index >= 0, flat, 0.0))
-        return (out.reshape(-1, *self.input_shape),)
+        return (out.reshape(len(out), *self.input_shape),)
 
     def magnitude(self) -> Gather:
         """The same gather with |bias|."""

@@ -25,6 +25,10 @@ class Choice(Protocol):
     def faces(self) -> int:
         """Margin rows per output."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of branches: the smallest integer type that fits."""
+
     def shape(self, *inputs: Shape) -> Shape:
         """Shape of one output, without the batch axis."""
 
@@ -39,10 +43,6 @@ class Choice(Protocol):
 
     def margins(self, branches: Tensor) -> Affine:
         """Affine rows, >= 0 exactly where these branches are right."""
-
-
-def _branch_dtype(count: int) -> torch.dtype:
-    return torch.uint8 if count <= 256 else torch.int16 if count <= 2**15 else torch.int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +72,11 @@ class Piecewise:
         return len(self.knots)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of branches."""
+        return torch.uint8
+
+    @property
     def monotone(self) -> bool:
         """Whether the function never decreases: then the inputs of one value form an interval."""
         return bool((self.slopes >= 0).all())
@@ -87,7 +92,7 @@ class Piecewise:
 
     def choose(self, z: Tensor) -> Tensor:
         """Branch of every unit, shape of z; on a knot the lower branch."""
-        branches = torch.zeros(z.shape, dtype=torch.uint8, device=z.device)
+        branches = torch.zeros(z.shape, dtype=self.dtype, device=z.device)
         for knot in self.knots:
             branches += z > knot
         return branches
@@ -136,6 +141,12 @@ class MaxOver:
         """Margin rows per output."""
         return self.index.shape[1] - 1
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of branches: the smallest integer type that fits."""
+        count = self.index.shape[1]
+        return torch.uint8 if count <= 256 else torch.int16 if count <= 2**15 else torch.int32
+
     def shape(self, *inputs: Shape) -> Shape:
         """Shape of one output."""
         return self.output_shape
@@ -147,12 +158,12 @@ class MaxOver:
 
     def value(self, z: Tensor) -> Tensor:
         """The maximum, batched and differentiable."""
-        return self.candidates(z).amax(-1).reshape(-1, *self.output_shape)
+        return self.candidates(z).amax(-1).reshape(len(z), *self.output_shape)
 
     def choose(self, z: Tensor) -> Tensor:
         """Winning position of every group, shape (batch, *output_shape)."""
         winner = self.candidates(z).argmax(-1)
-        return winner.to(_branch_dtype(self.index.shape[1])).reshape(-1, *self.output_shape)
+        return winner.to(self.dtype).reshape(len(z), *self.output_shape)
 
     def _winners(self, branches: Tensor) -> Tensor:
         """Flat input index of the winner of every group, shape (batch, groups)."""
@@ -285,13 +296,11 @@ def absolute(shape: Shape) -> Piecewise:
 
 def clip(shape: Shape, lower: float, upper: float) -> Piecewise:
     """min(max(z, lower), upper); one of the two may be infinite."""
-    knots = [(lower, 0.0, lower), (upper, 0.0, upper)]  # knot, slope and intercept outside it
     if math.isinf(lower):
         return Piecewise("clip", _table(upper), _table(1.0, 0.0), _table(0.0, upper), shape)
     if math.isinf(upper):
         return Piecewise("clip", _table(lower), _table(0.0, 1.0), _table(lower, 0.0), shape)
-    (low, *_), (high, *_) = knots
-    return Piecewise("clip", _table(low, high), _table(0.0, 1.0, 0.0), _table(low, 0.0, high), shape)
+    return Piecewise("clip", _table(lower, upper), _table(0.0, 1.0, 0.0), _table(lower, 0.0, upper), shape)
 
 
 def soft_threshold(shape: Shape, width: float) -> Piecewise:

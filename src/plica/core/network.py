@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -76,6 +76,8 @@ class Graph:
     def network(self, output: str | None = None, origin: Origin | None = None) -> Network:
         """Return the network that ends in `output` (the last node by default), without nodes it does not need."""
         output = output or (self.nodes[-1].name if self.nodes else INPUT)
+        if output not in self.shapes:
+            raise ArgumentError(f"output = {output!r}: no node of that name among {', '.join(self.shapes)}.")
         needed, kept = {output}, []
         for node in reversed(self.nodes):
             if node.name in needed:
@@ -148,14 +150,13 @@ class Network:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next((t.device for node in self.nodes for t in vars(node.op).values() if isinstance(t, Tensor)),
-                    torch.device("cpu"))  # fmt: skip
+        return next((t.device for node in self.nodes for t in _tensors(node.op)), torch.device("cpu"))
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights; float64 except after `cast`."""
-        floats = (t.dtype for node in self.nodes for t in vars(node.op).values() if isinstance(t, Tensor))
-        return next((d for d in floats if d.is_floating_point), torch.float64)
+        dtypes = (t.dtype for node in self.nodes for t in _tensors(node.op))
+        return next((d for d in dtypes if d.is_floating_point), torch.float64)
 
     def shape_of(self, value: str) -> Shape:
         """Shape of a named value; "input" is the network's input."""
@@ -188,22 +189,23 @@ class Network:
         return self[layer].inputs[0]
 
     def as_batch(self, x: Tensor | np.ndarray) -> Tensor:
-        """Return x as a float64 batch on the network's device; a single input becomes a batch of one.
+        """Return x as a batch of the network's dtype on its device; a single input becomes a batch of one.
 
         Raises
         ------
         ShapeError
             When x is neither one input, nor a batch, nor data of equal size that can be reshaped.
         """
-        t = torch.as_tensor(np.asarray(x) if isinstance(x, (list, tuple)) else x)
+        # torch takes no array that is read-only or runs backwards: such a one is copied
+        t = x if isinstance(x, Tensor) else torch.as_tensor(np.require(x, requirements=["C", "W"]))
         t = t.to(dtype=self.dtype, device=self.device)
         shape, size = self.input_shape, math.prod(self.input_shape)
-        if tuple(t.shape[1:]) == shape:
+        if t.ndim == len(shape) + 1 and tuple(t.shape[1:]) == shape:
             return t
         if tuple(t.shape) == shape:
             return t[None]
-        if t.ndim > 1 and t[0].numel() == size:
-            return t.reshape(-1, *shape)
+        if t.ndim > 1 and math.prod(t.shape[1:]) == size:
+            return t.reshape(len(t), *shape)
         if t.numel() == size:
             return t.reshape(1, *shape)
         raise ShapeError(
@@ -226,7 +228,7 @@ class Network:
 
     def values(self, x: Tensor | np.ndarray, *wanted: str) -> dict[str, Tensor]:
         """Values of the named nodes (all by default) for a batch of inputs."""
-        kept = set(wanted) or {INPUT, *self._by_name}  # type: ignore[attr-defined]
+        kept = {self.resolve(name) for name in wanted} or {INPUT, *self._by_name}  # type: ignore[attr-defined]
         last_use = {name: i for i, node in enumerate(self.nodes) for name in node.inputs}
         values = {INPUT: self.as_batch(x)}
         for i, node in enumerate(self.nodes):
@@ -241,11 +243,14 @@ class Network:
 
     def pattern(self, x: Tensor | np.ndarray, chunk: int = 256) -> Pattern:
         """Patterns of a batch of inputs, every branch decided exactly (see `plica.core.pattern`)."""
+        if self.dtype != torch.float64:
+            raise ArgumentError(f"A pattern is decided in float64; this network was cast to {self.dtype}.")
         batch = self.as_batch(x)
         if not bool(torch.isfinite(batch).all()):
             raise ArgumentError("The input holds NaN or infinite entries; a pattern needs finite ones.")
-        parts = [choose_exactly(self.nodes, batch[i : i + chunk]).branches for i in range(0, len(batch), chunk)]
-        return Pattern({name: torch.cat([p[name] for p in parts]) for name in self.choices})
+        starts = range(0, max(len(batch), 1), chunk)
+        parts = [choose_exactly(self.nodes, batch[i : i + chunk]).branches for i in starts]
+        return Pattern({name: torch.cat([p[name] for p in parts]) for name in self.choices}, len(batch))
 
     def freeze(self, pattern: Pattern) -> Network:
         """The affine network of a pattern (or of a batch of patterns, each applied to its own row)."""
@@ -362,6 +367,15 @@ def _copy(nodes: tuple[Node, ...], graph: Graph, mapping: dict[str, str]) -> Gra
     for node in nodes:
         mapping[node.name] = graph.add(node.name, node.op, *(mapping[i] for i in node.inputs))
     return graph
+
+
+def _tensors(op: Affine | Choice) -> Iterator[Tensor]:
+    """Parameters of a node, also of one inside it."""
+    for value in vars(op).values():
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, Affine):
+            yield from _tensors(value)
 
 
 def _moved(op: Affine | Choice, where: dict) -> Affine | Choice:

@@ -11,9 +11,10 @@ is evaluated in rationals (`exact.columns`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -23,8 +24,10 @@ from plica.core.affine import Affine, Scale
 from plica.core.choice import Choice, MaxOver, Piecewise
 from plica.core.exact import columns as exact
 
+T = TypeVar("T")
 UNIT = 2.0**-53
-TINY = 2.0**-1000  # covers every underflow: products and sums of underflowed terms stay below terms * 2^-1022
+TINY = 2.0**-1000  # covers the underflow of a product, which loses at most 2^-1075
+SMALL = 2.0**-960  # products above this, times a rounding error, do not underflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,23 +38,26 @@ class Pattern:
     ----------
     branches : mapping of str to Tensor
         Node name to branches, shape (batch, *shape of the node's output), smallest integer type that fits.
+    size : int
+        Number of inputs, for a network without choices.
     """
 
     branches: Mapping[str, Tensor]
+    size: int = 1
 
     def __len__(self) -> int:
-        return len(next(iter(self.branches.values()))) if self.branches else 1
+        return len(next(iter(self.branches.values()))) if self.branches else self.size
 
-    def __getitem__(self, rows: int | slice | Tensor | list[int]) -> Pattern:
+    def __getitem__(self, rows: int | slice | Tensor | np.ndarray | list[int]) -> Pattern:
         """The patterns of some inputs; the batch axis stays."""
-        if isinstance(rows, int):
-            rows = slice(rows, rows + 1) if rows != -1 else slice(-1, None)
-        return Pattern({name: b[rows] for name, b in self.branches.items()})
+        if isinstance(rows, (int, np.integer)):
+            rows = [int(rows)]
+        return Pattern({name: b[rows] for name, b in self.branches.items()}, len(torch.empty(len(self))[rows]))
 
     def keys(self) -> list[bytes]:
         """One bytes object per input, equal exactly for equal patterns."""
         if not self.branches:
-            return [b""]
+            return [b""] * self.size
         flat = [b.flatten(1).cpu().numpy() for b in self.branches.values()]
         return [b"".join(row.tobytes() for row in rows) for rows in zip(*flat, strict=True)]
 
@@ -63,10 +69,60 @@ def gamma(terms: int) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Ball:
-    """Float values with a bound on their distance from the exact ones."""
+    """Float values with a bound on their distance from the exact ones.
+
+    Attributes
+    ----------
+    value, error : Tensor
+    fixed : Tensor of bool, optional
+        Where the value is known to be the same on the whole piece (dead units); None: nothing is known.
+    """
 
     value: Tensor
     error: Tensor
+    fixed: Tensor | None = None
+
+
+def _once_per_node(function: Callable[[Affine], T]) -> Callable[[Affine], T]:
+    """Remember the answer as long as the node lives."""
+    known: WeakKeyDictionary[Affine, T] = WeakKeyDictionary()
+
+    def look_up(op: Affine) -> T:
+        if op not in known:
+            known[op] = function(op)
+        return known[op]
+
+    return look_up
+
+
+def _weight(op: Affine) -> Tensor:
+    """All numbers that a node multiplies by."""
+    inner = getattr(op, "node", op)
+    weight = getattr(inner, "weight", getattr(inner, "factor", None))
+    return torch.tensor(getattr(inner, "coefficients", (1.0,)), dtype=torch.float64) if weight is None else weight
+
+
+@_once_per_node
+def _node_grids(op: Affine) -> tuple[int, int] | None:
+    """Grid exponents of the weights and of the bias; None when the node divides by other than 1, 2, 4, ..."""
+    shift = 0
+    if isinstance(op, Scale) and op.divisor is not None:
+        mantissa, exponent = torch.frexp(op.divisor.abs())
+        if not bool(((mantissa == 0.5) & (exponent >= 1)).all()):
+            return None
+        shift = 1 - int(exponent.max())
+    bias = 4096 if op.bias is None else int(_grid(op.bias.reshape(1, -1)))
+    return int(_grid(_weight(op).reshape(1, -1))) + shift, bias
+
+
+@_once_per_node
+def _underflow(op: Affine) -> tuple[float, float]:
+    """Smallest number that a node multiplies by, and what one output may lose to underflow."""
+    smallest = _smallest(_weight(op))
+    if not isinstance(op, Scale) or op.divisor is None:
+        return smallest, TINY * op.terms
+    divisor = op.divisor.abs()
+    return smallest / max(1.0, float(divisor.max())), TINY * op.terms / min(1.0, float(divisor.min()))
 
 
 def _grid(t: Tensor) -> Tensor:
@@ -77,59 +133,58 @@ def _grid(t: Tensor) -> Tensor:
     return torch.where(whole == 0, 4096, exponent - 53 + trailing).amin(1)
 
 
-@lru_cache(maxsize=512)
-def _node_grids(op: Affine) -> tuple[int, int] | None:
-    """Grid exponents of the weights and of the bias; None when the node divides by other than powers of two."""
-    shift = 0
-    if isinstance(op, Scale) and op.divisor is not None:
-        mantissa, exponent = torch.frexp(op.divisor.abs())
-        if not bool((mantissa == 0.5).all()):
-            return None
-        shift = -int(exponent.max()) + 1
-    weight = getattr(op, "weight", getattr(op, "factor", None))
-    if weight is None and hasattr(op, "node"):
-        weight = getattr(op.node, "weight", None)
-    coefficients = getattr(op, "coefficients", (1.0,))
-    weight = torch.tensor(coefficients, dtype=torch.float64) if weight is None else weight
-    bias = 4096 if op.bias is None else int(_grid(op.bias.reshape(1, -1)))
-    return int(_grid(weight.reshape(1, -1))) + shift, bias
+def _smallest(t: Tensor) -> float:
+    """Smallest magnitude that is not zero; infinite when all are."""
+    return float(torch.where(t == 0, torch.inf, t.abs()).amin()) if t.numel() else float("inf")
 
 
 def affine_ball(op: Affine, balls: list[Ball], *, constant: bool, use_grid: bool) -> Ball:
     """Push balls through an affine node; `constant` says whether the bias counts."""
-    magnitude = op.magnitude()
     bias = op.bias if constant else None
     value = op.apply(*(b.value for b in balls))
     value = value if bias is None else value + bias
-    size = magnitude.apply(*(b.value.abs() for b in balls))
-    size = size if bias is None else size + bias.abs()
-    spread = magnitude.apply(*(b.error for b in balls))
-    g = gamma(2 * op.terms + 4)  # twice: the bounds themselves are computed in floats
-    rounding = g * size + TINY * (size > 0) * op.terms if op.terms else torch.zeros_like(size)
-    if use_grid and op.terms and (grids := _node_grids(op)) is not None:  # type: ignore[arg-type]
-        inner = torch.stack([_grid(b.value) for b in balls]).amin(0) + grids[0]
-        grid = inner.clamp(max=grids[1] if constant else 4096)
-        largest = torch.pow(2.0, (grid.clamp(-1000, 900) + 52).double())
-        largest = torch.where(grid < -1000, 0.0, largest)  # too fine for float64: claim nothing
-        exact_sum = size.flatten(1) < largest[:, None]
-        rounding = torch.where(exact_sum.reshape(size.shape), 0.0, rounding)
-    return Ball(value, spread * (1 + g) + rounding)
+    if not op.terms:  # entries are picked, not computed
+        masks = [b.fixed.to(value.dtype) for b in balls if b.fixed is not None]
+        fixed = op.apply(*masks) > 0 if len(masks) == len(balls) else None
+        return Ball(value, op.apply(*(b.error for b in balls)), fixed)
+    # gamma of twice the terms, because the bounds themselves are computed in floats
+    magnitude, g = op.magnitude(), gamma(2 * op.terms + 4)
+    if use_grid and (grids := _node_grids(op)) is not None:
+        size = magnitude.apply(*(b.value.abs() for b in balls))
+        size = size if bias is None else size + bias.abs()
+        spread = magnitude.apply(*(b.error for b in balls))
+        error = spread * (1 + g) + torch.where(_is_exact(size, grids, balls, constant=constant), 0.0, g * size)
+    else:
+        error = magnitude.apply(*(g * b.value.abs() + (1 + g) * b.error for b in balls))
+        error = error if bias is None else error + g * bias.abs()
+    smallest, loss = _underflow(op)
+    smallest *= min(min(_smallest(b.value), _smallest(b.error)) for b in balls)
+    return Ball(value, error if smallest > SMALL else error + loss)
+
+
+def _is_exact(size: Tensor, grids: tuple[int, int], balls: list[Ball], *, constant: bool) -> Tensor:
+    """Where no sum rounds: all terms share a grid, and their absolute sum has at most 53 bits on it."""
+    grid = torch.stack([_grid(b.value) for b in balls]).amin(0) + grids[0]
+    grid = grid.clamp(max=grids[1] if constant else 4096)
+    largest = torch.pow(2.0, (grid.clamp(-1000, 900) + 52).double())
+    largest = torch.where(grid < -1000, 0.0, largest)  # too fine for float64: claim nothing
+    return (size.flatten(1) < largest[:, None]).reshape(size.shape)
 
 
 def _above(gap: Ball, rate: Ball | None) -> tuple[Tensor, Tensor]:
-    """Whether gap + eps * rate > 0, and where that is in doubt."""
+    """Whether gap + eps * rate > 0, and where that is in doubt (also after an overflow, which leaves NaN)."""
     above = gap.value > 0
-    doubt = gap.value.abs() <= gap.error
+    doubt = ~(gap.value.abs() > gap.error)
     if rate is None:
-        return above, doubt | (gap.value == 0)
+        return above, doubt
     tie = (gap.value == 0) & (gap.error == 0)
-    still = tie & (rate.value.abs() <= rate.error) & ~((rate.value == 0) & (rate.error == 0))
+    still = tie & ~(rate.value.abs() > rate.error) & ~((rate.value == 0) & (rate.error == 0))
     return torch.where(tie, rate.value > 0, above), (doubt & ~tie) | still
 
 
 def _piecewise(op: Piecewise, z: Ball, rate: Ball | None) -> tuple[Tensor, Tensor]:
     """Branches, and per input whether any is in doubt."""
-    branches = torch.zeros(z.value.shape, dtype=torch.uint8, device=z.value.device)
+    branches = torch.zeros(z.value.shape, dtype=op.dtype, device=z.value.device)
     doubt = torch.zeros(len(z.value), dtype=torch.bool, device=z.value.device)
     for knot in op.knots:
         difference = z.value - knot
@@ -159,21 +214,28 @@ def _max_over(op: MaxOver, z: Ball, rate: Ball | None) -> tuple[Tensor, Tensor]:
     error = (errors + errors.gather(-1, winner)).masked_fill(border, 0.0)
     error = error * (1 + 1e-12) + UNIT * gap * (error > 0)
     _, unsure = _above(Ball(gap, error), rate_gap)
+    if z.fixed is not None:  # dead units that are equal here are equal on the whole piece
+        fixed = z.fixed.flatten(1)[:, op.index.clamp(min=0)]
+        unsure &= ~((gap == 0) & (error == 0) & fixed & fixed.gather(-1, winner))
     others = torch.arange(op.index.shape[1], device=gap.device) != winner
-    branches = winner.to(op.choose(z.value[:1]).dtype).reshape(-1, *op.output_shape)
+    branches = winner.to(op.dtype).reshape(len(winner), *op.output_shape)
     return branches, (unsure & others).flatten(1).any(1)
 
 
 def freeze_ball(op: Choice, branches: Tensor, z: Ball, *, constant: bool) -> Ball:
     """Push a ball through a choice node with given branches; slopes -1, 0, 1 without intercept round nothing."""
-    if not isinstance(op, Piecewise):
-        picked = op.freeze(branches)
-        return Ball(picked.apply(z.value), picked.apply(z.error))
     node = op.freeze(branches)
+    if not isinstance(node, Scale):
+        return affine_ball(node, [z], constant=constant, use_grid=False)
+    plain = (node.factor == 0) | (node.factor.abs() == 1)
+    if constant and node.bias is not None:
+        plain &= (node.factor == 0) | (node.bias == 0)
+    if bool(plain.all()):
+        value = node.apply(z.value)
+        value = value if node.bias is None or not constant else value + node.bias
+        return Ball(value, node.factor.abs() * z.error, node.factor == 0)
     out = affine_ball(node, [z], constant=constant, use_grid=False)
-    bias = torch.zeros_like(out.value) if node.bias is None or not constant else node.bias
-    plain = (node.factor == 0) | ((node.factor.abs() == 1) & (bias == 0))
-    return Ball(out.value, torch.where(plain, node.factor.abs() * z.error, out.error))
+    return Ball(out.value, torch.where(plain, node.factor.abs() * z.error, out.error), node.factor == 0)
 
 
 def _choose(nodes: tuple, x: Tensor, direction: Tensor | None) -> tuple[dict[str, Tensor], Tensor]:
@@ -208,9 +270,11 @@ def _choose(nodes: tuple, x: Tensor, direction: Tensor | None) -> tuple[dict[str
 def generic_direction(size: int) -> np.ndarray:
     """The fixed direction that decides ties: random integers below 2^53, the same for every network of this size.
 
-    A nonzero row is orthogonal to it with probability at most 2^-52 (Schwartz, Zippel).
+    A nonzero row is orthogonal to it with probability at most 2^-53 (Schwartz, Zippel). The raw stream of the generator
+    is the same in every version of NumPy.
     """
-    return np.random.default_rng(20170303).integers(-(2**53) + 1, 2**53, size).astype(np.float64)
+    raw = np.random.PCG64(20170303).random_raw(size) >> np.uint64(10)  # 54 bits
+    return (raw.astype(np.int64) - 2**53).astype(np.float64)
 
 
 def choose_exactly(nodes: tuple, x: Tensor) -> Pattern:
@@ -237,7 +301,7 @@ def choose_exactly(nodes: tuple, x: Tensor) -> Pattern:
             for name, b in settled.items():
                 branches[name][rows] = b.to(branches[name].device)
             doubt[rows] = still.to(doubt.device)
-    return Pattern(branches)
+    return Pattern(branches, len(x))
 
 
 def _settle_by_rate(nodes: tuple, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -256,9 +320,6 @@ def stack_branches(nodes: tuple, rows: list[dict[str, np.ndarray]]) -> dict[str,
     out = {}
     for node in nodes:
         if isinstance(node.op, Choice):
-            dtype = torch.uint8
-            if isinstance(node.op, MaxOver) and node.op.index.shape[1] > 256:
-                dtype = torch.int32
             flat = torch.from_numpy(np.stack([r[node.name] for r in rows]))
-            out[node.name] = flat.to(dtype).reshape(len(rows), *node.shape)
+            out[node.name] = flat.to(node.op.dtype).reshape(len(rows), *node.shape)
     return out

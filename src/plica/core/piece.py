@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from plica.core.affine import Affine
 from plica.core.choice import Choice
 from plica.core.exact import columns as exact
 from plica.core.network import INPUT, Network
 from plica.core.pattern import Pattern, generic_direction, stack_branches
 from plica.core.progress import DEFAULT_BYTES, refuse_above
+from plica.core.solve import linear_program
 from plica.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ def push(frozen: Network, v: Tensor, *wanted: str) -> dict[str, Tensor]:
     """Linear part of an affine network: values of the named nodes (all by default) for directions v."""
     values = {INPUT: v}
     for node in frozen.nodes:
+        if wanted and values.keys() >= set(wanted):
+            break
         values[node.name] = node.op.apply(*(values[i] for i in node.inputs))  # type: ignore[union-attr]
     return {name: values[name] for name in wanted} if wanted else values
 
@@ -61,42 +65,41 @@ class Piece:
     network: Network
     pattern: Pattern
     point: Tensor | None = None
+    _frozen: Network = field(init=False, repr=False)
+    _margins: dict[str, Affine] = field(init=False, repr=False)
+    _spans: dict[str, slice] = field(init=False, repr=False)  # where the margins of every choice node stand
 
     def __post_init__(self) -> None:
         branches = self.pattern.branches
         margins = {n.name: n.op.margins(branches[n.name]) for n in self.network.nodes if isinstance(n.op, Choice)}
         object.__setattr__(self, "_frozen", self.network.freeze(self.pattern))
         object.__setattr__(self, "_margins", margins)
+        sizes = [math.prod(op.shape(self.network.shape_of(self._read(name)))) for name, op in margins.items()]
+        ends = np.cumsum([0, *sizes]).tolist()
+        object.__setattr__(self, "_spans", dict(zip(margins, map(slice, ends, ends[1:]), strict=False)))
 
     @property
     def frozen(self) -> Network:
         """The affine network of this piece."""
-        return self._frozen  # type: ignore[attr-defined]
-
-    @property
-    def _rows(self) -> dict[str, slice]:
-        """Where the margins of every choice node stand."""
-        out, start = {}, 0
-        for name, op in self._margins.items():  # type: ignore[attr-defined]
-            size = math.prod(op.shape(self.network.shape_of(self._read(name))))
-            out[name] = slice(start, start + size)
-            start += size
-        return out
+        return self._frozen
 
     def _read(self, choice: str) -> str:
         return self.network[choice].inputs[0]
 
     def __len__(self) -> int:
         """Number of margins."""
-        return max((rows.stop for rows in self._rows.values()), default=0)
+        return max((rows.stop for rows in self._spans.values()), default=0)
 
     def margin_slice(self, layer: str | int) -> slice:
         """Where the margins of a choice layer stand among all margins."""
-        return self._rows[self.network.resolve(layer)]
+        name = self.network.resolve(layer)
+        if name not in self._spans:
+            raise ArgumentError(f"layer = {name!r} makes no choice; the ones that do are {', '.join(self._spans)}.")
+        return self._spans[name]
 
     def locate(self, margin: int) -> tuple[str, int]:
         """Choice node of a margin, and the flat unit (the output of a max) it belongs to."""
-        for name, rows in self._rows.items():
+        for name, rows in self._spans.items():
             if rows.start <= margin < rows.stop:
                 node, inner = self.network[name], margin - rows.start
                 units = math.prod(node.shape)
@@ -168,7 +171,7 @@ class Piece:
         batch = self.network.as_batch(x)
         values = self.frozen.values(batch)
         parts = []
-        for name, op in self._margins.items():  # type: ignore[attr-defined]
+        for name, op in self._margins.items():
             out = op.apply(values[self._read(name)])
             parts.append(out if op.bias is None else out + op.bias)
         return torch.cat(parts, 1) if parts else batch.new_zeros(len(batch), 0)
@@ -177,7 +180,7 @@ class Piece:
         """Linear part of the margins for directions v, shape (n, margins)."""
         batch = self.network.as_batch(v)
         values = push(self.frozen, batch)
-        parts = [op.apply(values[self._read(name)]) for name, op in self._margins.items()]  # type: ignore[attr-defined]
+        parts = [op.apply(values[self._read(name)]) for name, op in self._margins.items()]
         return torch.cat(parts, 1) if parts else batch.new_zeros(len(batch), 0)
 
     def rows(self, margins: np.ndarray | Tensor | None = None, *, chunk: int = 256) -> tuple[Tensor, Tensor]:
@@ -202,8 +205,8 @@ class Piece:
 
     def _pull_margins(self, e: Tensor) -> Tensor:
         cotangents: dict[str, Tensor] = {}
-        for name, op in self._margins.items():  # type: ignore[attr-defined]
-            part = e[:, self._rows[name]]
+        for name, op in self._margins.items():
+            part = e[:, self._spans[name]]
             if not bool(part.any()):
                 continue
             (w,) = op.adjoint(part)
@@ -255,6 +258,7 @@ class Piece:
         Decided in rationals: the point is moved exactly on the hyperplane, and every choice that is tied there is read
         along the outward normal, then along a generic direction.
         """
+        self.locate(facet)  # raises when there is no such margin
         normal, offset = self.rows(np.array([facet]))
         if not bool(normal.any()):
             raise ArgumentError(f"margin {facet} is constant on the piece and no facet of it.")
@@ -273,8 +277,7 @@ class Piece:
             x = self.network.as_batch(given)[0].flatten()  # type: ignore[arg-type]
             yield x - (normal @ x + offset) / (normal @ normal) * normal
         normals, offsets = self.rows()
-        centre = _facet_centre(normals.cpu().numpy(), offsets.cpu().numpy(), facet)
-        if centre is not None:
+        for centre in _facet_centres(normals.cpu().numpy(), offsets.cpu().numpy(), facet):
             yield torch.from_numpy(centre).to(normal)
 
     def _pattern_across(self, facet: int, point: Tensor, normal: Tensor) -> Pattern | None:
@@ -283,7 +286,9 @@ class Piece:
         outward = (-normal).cpu().numpy()
         flat = exact.Columns.of(point.cpu().numpy(), outward)
         _, before = self._exact_margins(flat)
-        slope = before.numerator[facet, 1]  # negative: outward
+        slope = before.numerator[facet, 1]
+        if slope >= 0:  # the normal is zero, and its floats are rounding errors
+            return None
         # x + t d with t = -margin / slope lies exactly on the hyperplane; scaled by -slope to stay in integers
         on_facet = flat.numerator[:, 0] * -slope + flat.numerator[:, 1] * before.numerator[facet, 0]
         generic = exact.Columns.of(generic_direction(len(outward)))
@@ -310,29 +315,35 @@ class Piece:
         parts = []
         for node in self.frozen.nodes:
             inputs = [values[i] for i in node.inputs]
-            if node.name in self._margins:  # type: ignore[attr-defined]
-                margin = self._margins[node.name]  # type: ignore[attr-defined]
+            if node.name in self._margins:
+                margin = self._margins[node.name]
                 parts.append(exact.affine(margin, margin.shape(self.network.shape_of(node.inputs[0])), *inputs))
             assert not isinstance(node.op, Choice)  # frozen
             values[node.name] = exact.affine(node.op, node.shape, *inputs)
         return values, exact.stack(parts)
 
 
-def _facet_centre(normals: np.ndarray, offsets: np.ndarray, facet: int) -> np.ndarray | None:
-    """A point of the facet's hyperplane as far as possible (at most 1) from the other margins' hyperplanes."""
-    from plica.core.solve import linear_program
+def _facet_centres(normals: np.ndarray, offsets: np.ndarray, facet: int) -> Iterator[np.ndarray]:
+    """Points of the facet's hyperplane as far as possible (at most the radius) from the other margins' hyperplanes.
 
+    The solver's tolerances are absolute: a facet too small for them is looked at again through a magnifying glass.
+    """
     norms = np.linalg.norm(normals, axis=1)
-    unit = normals / np.where(norms > 0, norms, 1.0)[:, None]
-    height = offsets / np.where(norms > 0, norms, 1.0)
+    scale = np.where(norms > 0, norms, 1.0)
+    unit, height = normals / scale[:, None], offsets / scale
     cosine = unit @ unit[facet]
     same = np.abs(height - np.sign(cosine) * height[facet]) <= 1e-9 * (1 + np.abs(height))
     others = (norms > 0) & ~((np.abs(cosine) > 1 - 1e-12) & same)
-    rows = np.column_stack([-unit[others], np.ones(others.sum())])
-    equality = np.append(unit[facet], 0.0)[None]
-    cost = np.zeros(len(equality[0]))
-    cost[-1] = -1.0
-    rows = np.vstack([rows, -cost])  # distance at most 1
-    limits = np.append(height[others], 1.0)
-    solution = linear_program(cost, rows, limits, equality, np.array([-height[facet]]))
-    return solution.x[:-1] if solution.status == "optimal" and solution.x[-1] > 0 else None
+    cost = np.append(np.zeros(unit.shape[1]), -1.0)
+    rows = np.vstack([np.column_stack([-unit[others], np.ones(others.sum())]), -cost])
+    centre = np.zeros(unit.shape[1])
+    for radius in (1.0, 1e-5, 1e-10):
+        seen = (height + unit @ centre) / radius
+        solution = linear_program(
+            cost, rows, np.append(seen[others], 1.0), np.append(unit[facet], 0.0)[None], -seen[[facet]]
+        )
+        if solution.status != "optimal" or solution.x[-1] < -1e-6:
+            return
+        centre = centre + radius * solution.x[:-1]
+        if solution.x[-1] > 0:
+            yield centre
