@@ -37,6 +37,7 @@ RESULTS = {
     "FacetResult": "plica.analyses.preimage.result:FacetResult",
     "ImpostorResult": "plica.analyses.preimage.result:ImpostorResult",
     "OmnidirectionalResult": "plica.analyses.preimage.kinds:OmnidirectionalResult",
+    "InfoResult": "plica.loaders.info:InfoResult",
     "ReportResult": "plica.experiments.report:ReportResult",
 }
 WORDS = {

@@ -263,7 +263,7 @@ def decide(A: Any, C: Any, tight: Any = None, *, progress: Progress | None = Non
 def is_omnidirectional(
     A: Any, b: Any = None, point: Any = None, *, progress: Progress | None = None
 ) -> OmnidirectionalResult:
-    """Whether only v = 0 has A v <= 0 and, when given, whether b = -A p exactly.
+    """Return whether only v = 0 has A v <= 0 and, when given, whether b = -A p exactly.
 
     Behrmann et al. (2018), Definition 1; equivalently every open half-space through 0 contains a row (Corollary 2), or
     0 is in the interior of the hull of the rows (Theorem 5). The boundary is decided exactly.
@@ -273,6 +273,13 @@ def is_omnidirectional(
     A : array_like, shape (m, n)
     b, point : array_like, shapes (m,) and (n,), optional
         Both or neither.
+    progress : Progress, optional
+        Budgets of memory and time.
+
+    Returns
+    -------
+    OmnidirectionalResult
+        As good as a bool, with its standing, the reason, and a certificate.
 
     Raises
     ------
