@@ -16,8 +16,11 @@ from hypothesis.extra import numpy as hnp
 
 from plica.analyses.preimage.kinds import OmnidirectionalResult
 from plica.analyses.preimage.result import FacetResult, ImpostorResult, KindResult
+from plica.core.choice import relu
+from plica.core.network import Graph, Origin
 from plica.core.result import Completeness, Standing
 from plica.errors import ArgumentError, DataError, PlicaError
+from plica.loaders import info
 from plica.store import FORMAT, RESULTS, header, load_result, save, stamped
 
 COMMON = {"standing": Standing.CERTIFIED, "completeness": Completeness.BUDGET}
@@ -88,7 +91,14 @@ def make_report():
     return ReportResult(**COMMON, header={}, page="r/report.html", folder="r", lines=("one", "two"))
 
 
+def make_info():
+    graph = Graph((2, 2))
+    graph.add("relu1", relu((2, 2)), "input")
+    return info(graph.network(origin=Origin("tiny", dtype="float32", notices=("one", "two"))))
+
+
 EXAMPLES = {
+    "InfoResult": make_info,
     "KindResult": make_kind,
     "FacetResult": make_facet,
     "ImpostorResult": make_impostor,

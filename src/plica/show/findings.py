@@ -95,6 +95,9 @@ def verdict(data: ReportData) -> str:
     if share == 0:
         return f"{start} no layer was found to give infinitely many inputs the same output, at any image."
     proof = "" if _infinite_standing(result).is_proof else "it seems that "
+    if result.source == ("input",):
+        images = part_of(share, len(result.kinds), "image")
+        return f"{start} {proof}its layer {result.layer} cannot tell {images} from infinitely many others."
     return (
         f"{start} {proof}its layer {result.layer} gives infinitely many of its inputs the same output "
         f"at {part_of(share, len(result.kinds), 'image')}."
@@ -132,7 +135,8 @@ def _kind_candidates(data: ReportData) -> Iterator[tuple[ModelPart, KindResult, 
             if len(result.kinds):
                 shares = result.shares()
                 share = sum(shares.get(kind, 0.0) for kind in INFINITE)
-                yield part, result, share, share + (1.0 if share and not is_forced(result) else 0.0)
+                # What the image itself loses says more than what some inner value loses; by choice more than by force.
+                yield part, result, share, share * (1 + 1.5 * (result.source == ("input",)) + (not is_forced(result)))
 
 
 def is_forced(result: KindResult) -> bool:
