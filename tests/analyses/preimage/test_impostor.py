@@ -15,6 +15,7 @@ from plica.core.affine import Scale, Sum, reshape
 from plica.core.choice import MaxOver, absolute, clip, leaky_relu, relu, windows
 from plica.core.network import INPUT, Graph, Origin
 from plica.core.result import Completeness, Standing
+from plica.errors import SolverError
 
 POOL = {"kernel": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0)), "dilation": (1, 1)}
 OPS = {
@@ -189,7 +190,7 @@ def test_against_a_general_solver(build, style, op):
     assert any(best is not None for best in solved)
 
 
-@pytest.mark.big(sample=4)
+@pytest.mark.big(sample=3)
 @pytest.mark.parametrize("seed", range(100, 300))
 def test_many_against_a_general_solver(seed):
     for build in BUILD:
@@ -306,6 +307,23 @@ def test_a_budget_or_an_interrupt_keeps_the_best_point():
         assert whole.distance - 1e-9 <= result.distance <= result.distance_start
         assert result.feature_difference < 1e-9
     assert result.distance == result.distance_start
+
+
+def test_a_solver_without_an_answer_keeps_the_best_point(monkeypatch):
+    module, calls = sys.modules[package_function.__module__], []
+    net, x, towards = many(30)
+    original = module.nearest_point
+
+    def twice(*args, **options):
+        calls.append(1)
+        if len(calls) > 2:
+            raise SolverError("no answer")
+        return original(*args, **options)
+
+    monkeypatch.setattr(module, "nearest_point", twice)
+    result = impostor(net, x, towards, layer="layer")
+    assert result.completeness is Completeness.BUDGET and "best point" in result.reason
+    assert result.distance < result.distance_start and result.feature_difference < 1e-9
 
 
 def test_rounds_never_lose_a_better_point(monkeypatch):

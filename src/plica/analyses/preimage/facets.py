@@ -22,7 +22,7 @@ from plica.errors import ArgumentError, BudgetReached
 
 # A row this small against the layer's largest is a difference of equal units: no hyperplane of its own.
 CONSTANT = 1e-12
-HELD = 2**21  # float64 entries of the widest value of a chunk: larger chunks fall out of the processor's cache
+HELD = 2**17  # float64 entries of the widest value of a chunk: larger chunks fall out of the processor's cache
 
 
 def nearest_facet(
@@ -184,7 +184,7 @@ def _columns(net: Network, linear: set[str], max_bytes: int) -> tuple[dict[str, 
     """Values of the linear part where the rest reads them, for an orthonormal basis of what they see of the input.
 
     Without values (the input's unit vectors are then pushed chunk by chunk) when these do not fit in a quarter of the
-    budget. With fewer values than inputs the triangular factor of the values' matrix stands for it.
+    budget. With few values against the inputs the triangular factor of the values' matrix stands for it.
     """
     rest = [node for node in net.nodes if node.name not in linear]
     frontier = sorted({name for node in rest for name in node.inputs if name in linear})
@@ -192,11 +192,15 @@ def _columns(net: Network, linear: set[str], max_bytes: int) -> tuple[dict[str, 
     sizes = [math.prod(net.shape_of(name)) for name in frontier]
     if 8 * n * sum(sizes) > max_bytes // 4:
         return {}, n
-    unit = torch.eye(n, dtype=torch.float64, device=net.device).reshape(n, *net.input_shape)
     part = Network(net.input_shape, tuple(node for node in net.nodes if node.name in linear), net.origin)
-    values = push(part, unit)
-    joint = torch.cat([values[name].flatten(1) for name in frontier], 1)
-    if sum(sizes) < n:
+    joint = torch.empty(n, sum(sizes), dtype=torch.float64, device=net.device)
+    chunk = max(1, HELD // max(sizes))
+    for i in range(0, n, chunk):
+        unit = torch.zeros(min(chunk, n - i), n, dtype=torch.float64, device=net.device)
+        unit[:, i : i + len(unit)].fill_diagonal_(1.0)
+        values = push(part, unit.reshape(-1, *net.input_shape))
+        joint[i : i + len(unit)] = torch.cat([values[name].flatten(1) for name in frontier], 1)
+    if sum(sizes) <= n // 2:  # worth a factorisation
         joint = torch.linalg.qr(joint, mode="r").R
     parts = joint.split(sizes, 1)
     return {name: part.reshape(-1, *net.shape_of(name)) for name, part in zip(frontier, parts, strict=True)}, len(joint)

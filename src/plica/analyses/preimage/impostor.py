@@ -19,7 +19,7 @@ from plica.core.piece import Piece
 from plica.core.progress import Progress, refuse_above
 from plica.core.result import Completeness, Standing
 from plica.core.solve import nearest_point
-from plica.errors import ArgumentError, BudgetReached, ShapeError
+from plica.errors import ArgumentError, BudgetReached, ShapeError, SolverError
 
 if TYPE_CHECKING:
     from plica.core.domain import Box
@@ -111,8 +111,9 @@ def impostor(
     Returns
     -------
     ImpostorResult
-        Standing numerical: the largest differences of the features are measured and reported, in float64 and in the
-        dtype of the original model.
+        Complete when the nearest point of the piece is found; "budget reached" when the time, the memory or the solvers
+        end before (heavily tied inputs), with the best point found. Standing numerical: the largest differences of the
+        features are measured and reported, in float64 and in the dtype of the original model.
 
     Raises
     ------
@@ -120,8 +121,6 @@ def impostor(
         For a negative tolerance, inputs that are not single and finite, a domain of another size or without x.
     MemoryBudgetError
         When the rows of the layer do not fit in ``progress.max_bytes``.
-    SolverError
-        When no solver finds the nearest point of one of the polyhedra on the way.
 
     Notes
     -----
@@ -228,15 +227,15 @@ def _project(
         for done in range(ROUNDS):
             progress.check()
             progress.report("impostor", done, None)
-            solution = nearest_point(goal, added, added @ start + at_start[rows], E, E @ start, bounds=(lower, upper))
-            if solution.status != "optimal":
-                break  # only rounding can make the witness's own set empty: keep the best point so far
-            slack = cell.slacks(torch.from_numpy(solution.x).to(cell.witness).reshape(cell.witness.shape))
-            reached = start + _share(at_start, slack, allowed) * (solution.x - start)
+            end = _solved(goal, (added, added @ start + at_start[rows], E, E @ start), lower, upper)
+            if end is None:
+                break
+            slack = cell.slacks(torch.from_numpy(end).to(cell.witness).reshape(cell.witness.shape))
+            reached = start + _share(at_start, slack, allowed) * (end - start)
             best = min(best, reached, key=lambda point: float(np.linalg.norm(point - goal)))
             violated = np.setdiff1d(np.flatnonzero(slack < -allowed), rows)
             if len(violated) == 0:
-                near = np.linalg.norm(best - solution.x) <= SETTLED * (1 + np.linalg.norm(solution.x))
+                near = np.linalg.norm(best - end) <= SETTLED * (1 + np.linalg.norm(end))
                 completeness = Completeness.COMPLETE if near else completeness
                 break
             worst = np.sort(violated[np.argsort(slack[violated])][: len(start)])  # the order of a matrix's rows
@@ -250,6 +249,19 @@ def _project(
         completeness = Completeness.INTERRUPTED
     found = "nearest point of the input's own piece" if completeness == Completeness.COMPLETE else "best point found"
     return best, completeness, f"{found}; {kept} features kept equal, {len(rows)} of {len(at_start)} conditions met."
+
+
+def _solved(goal: np.ndarray, rows: tuple, lower: np.ndarray, upper: np.ndarray) -> np.ndarray | None:
+    """The nearest point under some of the conditions, or None.
+
+    The set holds the witness. Where a solver calls it empty, or finds no answer, it is flat up to rounding (many tied
+    units), and the best point so far is all there is.
+    """
+    try:
+        solution = nearest_point(goal, *rows, bounds=(lower, upper))
+    except SolverError:
+        return None
+    return solution.x if solution.status == "optimal" else None
 
 
 def _independent(E: np.ndarray) -> np.ndarray:
