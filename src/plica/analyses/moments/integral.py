@@ -1,0 +1,280 @@
+"""Covariances of rectified Gaussian pairs by one integral without cancellation, compiled, in blocks.
+
+For standard Gaussian X, Y with correlation r, thresholds a, b and phi2 their density at (a, b) for correlation t,
+
+    Cov(relu(X + a), relu(Y + b)) = r Phi(a) Phi(b) + I(a, b, r),    I(a, b, r) = int_0^r (r - t) phi2(a, b; t) dt.
+
+(Plackett, 1954: the second derivative of the left side by r is phi2.) The integrand is positive for r > 0, so nothing
+cancels. For r < 0 substitute -t: I(a, b, r) = I(a, -b, |r|). With t = 2 w / (1 + w^2) no trigonometry is left and
+Gauss-Legendre rules converge fast; from |r| = 0.95 on they run over y with t = tanh y, w = tanh(y / 2), which moves the
+singularity at t = 1 to infinity; within EDGE of |r| = 1 the integral from |r| to 1 is known in closed form.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+FAST = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+TILE_BITS = 6
+TILE = 1 << TILE_BITS
+CHUNK = 512  # pairs that one rule takes at a time: their arrays stay in the first-level cache
+LIMIT = 40.0  # Phi(-40) is zero in float64: thresholds beyond it change nothing
+EDGE = 2e-8
+STEEP = 0.95
+# Upper |r| of each rule and its nodes; measured against 30 digits, see tests/analyses/moments/test_integral.py.
+NODES = {
+    np.dtype(np.float64): ((0.2, 5), (0.35, 6), (0.6, 9), (0.8, 12), (STEEP, 19), (0.999, 33), (1 - EDGE, 76)),
+    np.dtype(np.float32): ((0.35, 4), (0.8, 7), (STEEP, 10), (1 - EDGE, 48)),
+}
+
+INV_2PI = 1 / (2 * math.pi)
+SQRT_2PI = math.sqrt(2 * math.pi)
+LOG2E = 1 / math.log(2)
+LN2_HIGH = 6.93147180369123816490e-01  # 32 bits of log 2, so that n * LN2_HIGH is exact
+LN2_LOW = 1.90821492927058770002e-10
+SHIFT = 1.5 * 2.0**52  # adding it leaves the nearest integer in the low bits
+BIAS, FRACTION = np.int64(1023), np.int64(52)
+
+
+class Rules(NamedTuple):
+    """Gauss-Legendre rules on [0, 1], one after the other, each for a range of |r|."""
+
+    limits: np.ndarray
+    starts: np.ndarray
+    nodes: np.ndarray
+    weights: np.ndarray
+
+
+class Units(NamedTuple):
+    """What the integral needs of each unit; all arrays have shape (knots, units), float64.
+
+    `a` is the threshold (mean - knot) / sd, clamped to LIMIT; `scale` the jump of slope times sd; `below`, `half` and
+    `square` are the moments of relu(Z - |a|) of orders 0, 1 and 2.
+    """
+
+    a: np.ndarray
+    scale: np.ndarray
+    below: np.ndarray
+    half: np.ndarray
+    square: np.ndarray
+
+
+@lru_cache
+def rules(dtype: np.dtype) -> Rules:
+    """Rules for matrices of this dtype."""
+    table = NODES[np.dtype(dtype)]
+    parts = [np.polynomial.legendre.leggauss(n) for _, n in table]
+    starts = np.cumsum([0, *(n for _, n in table)])
+    nodes, weights = (np.concatenate(column) / 2 for column in zip(*parts, strict=True))
+    return Rules(np.array([limit for limit, _ in table]), starts, nodes + 0.5, weights)
+
+
+@njit(**FAST)
+def _exp(x):
+    """exp(x) for x <= 0, relative error below 1e-14; branch free, so that loops over it become vector code."""
+    x = max(x, -700.0)
+    shifted = x * LOG2E + SHIFT
+    n = shifted - SHIFT
+    y = (x - n * LN2_HIGH) - n * LN2_LOW
+    p = 1 / 39916800.0
+    p = p * y + 1 / 3628800.0
+    p = p * y + 1 / 362880.0
+    p = p * y + 1 / 40320.0
+    p = p * y + 1 / 5040.0
+    p = p * y + 1 / 720.0
+    p = p * y + 1 / 120.0
+    p = p * y + 1 / 24.0
+    p = p * y + 1 / 6.0
+    p = p * y + 0.5
+    p = p * y + 1.0
+    p = p * y + 1.0
+    power = (np.float64(shifted).view(np.int64) + BIAS) << FRACTION
+    return p * np.int64(power).view(np.float64)
+
+
+@njit(**FAST)
+def _density(a, b, w):
+    """phi2(a, b; t) dt/dw, t, and 1 / (1 - t^2), at t = 2 w / (1 + w^2)."""
+    plus, gap = 1 + w * w, (1 - w * w) * (1 - w * w)
+    inverse = 1 / (gap * plus)
+    turn = 2 * gap * inverse
+    steep = plus * plus * inverse
+    exponent = steep * (0.5 * (a - b) * (a - b) * plus + a * b * (1 - w) * (1 - w))
+    return INV_2PI * turn * _exp(-exponent), w * turn, steep * plus
+
+
+@njit(**FAST)
+def _place(reach, x, steep):
+    """w at the node x of [0, 1], and dw/dx, for w = reach x, or for w = tanh(reach x) beyond STEEP."""
+    if not steep:
+        return reach * x, reach
+    u = _exp(-2 * reach * x)
+    w = (1 - u) / (1 + u)
+    return w, reach * (1 - w * w)
+
+
+@njit(**FAST)
+def _values(a, b, r, reach, steep, nodes, weights, value):
+    """Add I of pairs by one rule to `value`; all arrays contiguous, one entry per pair."""
+    for k in range(len(nodes)):
+        x, weight = nodes[k], weights[k]
+        for q in range(len(r)):
+            w, stride = _place(reach[q], x, steep)
+            density, t, _ = _density(a[q], b[q], w)
+            value[q] += weight * stride * (r[q] - t) * density
+
+
+@njit(**FAST)
+def _slopes(a, b, r, reach, steep, nodes, weights, value, by_a, by_b, by_r):
+    """Add I and its derivatives by a, b and r by one rule."""
+    for k in range(len(nodes)):
+        x, weight = nodes[k], weights[k]
+        for q in range(len(r)):
+            w, stride = _place(reach[q], x, steep)
+            density, t, widen = _density(a[q], b[q], w)
+            mass = weight * stride * density
+            moment = mass * (r[q] - t)
+            value[q] += moment
+            by_a[q] -= moment * widen * (a[q] - t * b[q])
+            by_b[q] -= moment * widen * (b[q] - t * a[q])
+            by_r[q] += mass
+
+
+@njit(**FAST)
+def _at_one(a, b, ma, mb):
+    """Cov(relu(Z + a), relu(Z + b)); `ma`, `mb` are (below, half, square) of a and b."""
+    product = ma[1] * mb[1]
+    if (a >= 0) != (b >= 0):
+        return (mb[0] if a >= 0 else ma[0]) - product
+    far = ma if abs(a) >= abs(b) else mb
+    covariance = far[2] + abs(abs(a) - abs(b)) * far[1] - product
+    return covariance if a < 0 else covariance + 1 - ma[0] - mb[0]
+
+
+@njit(**FAST)
+def _by_threshold_at_one(a, b, ma, mb):
+    """Derivative of `_at_one` by a."""
+    if a >= b:
+        return (ma[0] if a >= 0 else 1 - ma[0]) * (mb[1] + max(b, 0.0))
+    below = mb[1] if b >= 0 else mb[1] - b  # E relu(-Z - b)
+    return math.exp(-0.5 * a * a) / SQRT_2PI - (1 - ma[0] if a >= 0 else ma[0]) * below
+
+
+@njit(**FAST)
+def _edge(a, b, r, ma, mb, out):
+    """I and its derivatives within EDGE of r = 1.
+
+    The integral from r to 1 in x = sqrt(1 - t^2), to relative order x^2: its terms are closed forms in
+    E_n = int_0^q x^n exp(-(a - b)^2 / (2 x^2)) dx.
+    """
+    q, d = max(math.sqrt((1 - r) * (1 + r)), 1e-30), a - b
+    upper_a, upper_b = (1 - ma[0] if a >= 0 else ma[0]), (1 - mb[0] if b >= 0 else mb[0])
+    tail = SQRT_2PI * 0.5 * math.erfc(abs(d) / q / math.sqrt(2.0))
+    last = q * math.exp(-0.5 * (d / q) ** 2)
+    e0 = last - abs(d) * tail
+    e2 = (q * q * last - d * d * e0) / 3
+    front = INV_2PI * math.exp(-0.5 * max(a * b, 0.0))  # a b < 0 keeps a and b apart: then all E_n vanish
+    moment = front * 0.5 * (q * q * e0 - e2)
+    lean = front * 0.5 * (np.sign(d) * tail * q * q - d * e0)
+    tie = 0.5 if d == 0 else 1.0
+    out[0] = _at_one(a, b, ma, mb) - (1 - r) * min(upper_a, upper_b) + moment - r * upper_a * upper_b
+    density_a, density_b = math.exp(-0.5 * a * a) / SQRT_2PI, math.exp(-0.5 * b * b) / SQRT_2PI
+    out[1] = _by_threshold_at_one(a, b, ma, mb) - lean - 0.5 * b * moment - r * density_a * upper_b
+    out[2] = _by_threshold_at_one(b, a, mb, ma) + lean - 0.5 * a * moment - r * density_b * upper_a
+    if a <= b:
+        out[1] -= tie * (1 - r) * density_a
+    if b <= a:
+        out[2] -= tie * (1 - r) * density_b
+    out[3] = min(upper_a, upper_b) - upper_a * upper_b - front * e0
+
+
+@njit(**FAST)
+def _split(pending, r, limit, chosen):
+    """Move the pairs with |r| <= limit from `pending` to `chosen`; return how many stay and how many moved."""
+    stay = moved = 0
+    for c in range(len(pending)):
+        q = pending[c]
+        within = abs(r[q]) <= limit
+        pending[stay] = q
+        chosen[moved] = q
+        stay += not within
+        moved += within
+    return stay, moved
+
+
+@njit(**FAST)
+def _gather(units, knots, origin, r, chosen):
+    """a, b with the sign of r, |r| of the chosen pairs of a tile."""
+    a, b, size = np.empty(len(chosen)), np.empty(len(chosen)), np.empty(len(chosen))
+    left, right = units.a[knots[0], origin[0] :], units.a[knots[1], origin[1] :]
+    for c in range(len(chosen)):
+        q = chosen[c]
+        a[c] = left[q >> TILE_BITS]
+        b[c] = math.copysign(1.0, r[q]) * right[q & (TILE - 1)]
+        size[c] = abs(r[q])
+    return a, b, size
+
+
+@njit(**FAST)
+def _reach(r, steep):
+    """Upper end of the integral over w, or half that over y."""
+    reach = np.empty(len(r))
+    for c in range(len(r)):
+        reach[c] = 0.5 * math.atanh(r[c]) if steep else r[c] / (1 + math.sqrt((1 - r[c]) * (1 + r[c])))
+    return reach
+
+
+@njit(**FAST)
+def _edges(units, knots, origin, a, b, r, chosen, part):
+    """`_edge` for the chosen pairs."""
+    one = np.empty(4)
+    for c in range(len(chosen)):
+        k, i = knots[0], origin[0] + (chosen[c] >> TILE_BITS)
+        m, j = knots[1], origin[1] + (chosen[c] & (TILE - 1))
+        left = (units.below[k, i], units.half[k, i], units.square[k, i])
+        right = (units.below[m, j], units.half[m, j], units.square[m, j])
+        _edge(a[c], b[c], r[c], left, right, one)
+        part[:, c] = one[: len(part)]
+
+
+@njit(**FAST)
+def integrals(units, knots, origin, r, rule, out):
+    """I of all pairs of a tile (row 0 of `out`) and, where `out` has four rows, its derivatives by a, b and r."""
+    pending, taken = np.arange(len(r)), np.empty(len(r), np.int64)
+    for level in range(len(rule.limits) + 1):
+        edge = level == len(rule.limits)
+        stay, moved = _split(pending, r, 2.0 if edge else rule.limits[level], taken)
+        pending = pending[:stay]
+        steep = not edge and rule.limits[level] > STEEP
+        for first in range(0, moved, CHUNK):
+            chosen = taken[first : min(first + CHUNK, moved)]
+            a, b, size = _gather(units, knots, origin, r, chosen)
+            part = np.zeros((len(out), len(chosen)))
+            if edge:
+                _edges(units, knots, origin, a, b, size, chosen, part)
+            else:
+                rows = slice(rule.starts[level], rule.starts[level + 1])
+                nodes, weights, reach = rule.nodes[rows], rule.weights[rows], _reach(size, steep)
+                if len(out) == 1:
+                    _values(a, b, size, reach, steep, nodes, weights, part[0])
+                else:
+                    _slopes(a, b, size, reach, steep, nodes, weights, part[0], part[1], part[2], part[3])
+            _scatter(part, r, chosen, out)
+        if stay == 0:
+            return
+
+
+@njit(**FAST)
+def _scatter(part, r, chosen, out):
+    """Put results back in their places, with the signs of I(a, b, r) = I(a, -b, -r)."""
+    for c in range(len(chosen)):
+        q = chosen[c]
+        out[0, q] = part[0, c]
+        if len(out) == 4:
+            flip = math.copysign(1.0, r[q])
+            out[1, q], out[2, q], out[3, q] = part[1, c], flip * part[2, c], flip * part[3, c]
