@@ -81,15 +81,21 @@ def findings(data: ReportData, most: int = 4) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda f: -f.rank)[:most])
 
 
+def worst_layer(data: ReportData) -> tuple[ModelPart, KindResult, float] | None:
+    """The layer that the report speaks of first, with its share of images that share their output with others."""
+    found = max(kind_candidates(data), key=lambda c: c[3], default=None)
+    return None if found is None else found[:3]
+
+
 def verdict(data: ReportData) -> str:
     """Return the whole report in one sentence with a number."""
     low = max(_accuracy(data), key=lambda f: f.rank, default=None)
     if low is not None and low.is_warning:
         return low.sentence
-    worst = max(_kind_candidates(data), key=lambda c: c[3], default=None)
+    worst = worst_layer(data)
     if worst is None:
         return low.sentence if low is not None else f"{listed([p.name for p in data.models])}: no result yet."
-    part, result, share, _ = worst
+    part, result, share = worst
     accuracy = data.fact(part, "accuracy")
     start = f"{part.name} answers {percent(accuracy)} right, and" if accuracy is not None else f"{part.name}:"
     if share == 0:
@@ -128,7 +134,7 @@ def _accuracy(data: ReportData) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _kind_candidates(data: ReportData) -> Iterator[tuple[ModelPart, KindResult, float, float]]:
+def kind_candidates(data: ReportData) -> Iterator[tuple[ModelPart, KindResult, float, float]]:
     """Yield every layer with its share of images that share their output with infinitely many inputs, and its rank."""
     for part in data.models:
         for result in part.kinds:
@@ -163,7 +169,7 @@ def kind_sentence(part_name: str, result: KindResult, share: float) -> str:
 
 
 def _kinds(data: ReportData) -> Iterator[Finding]:
-    for part, result, share, rank in _kind_candidates(data):
+    for part, result, share, rank in kind_candidates(data):
         shares = result.shares()
         parts = "; ".join(f"{k} {percent(shares[k])}: {MEANING[k]}" for k in charts.KINDS if k in shares)
         units, inputs = result.shape
@@ -207,11 +213,21 @@ def _facets(data: ReportData) -> Iterator[Finding]:
         image = int(nearest.argmin())
         layer = result.layers[int(result.distances[image].argmin())]
         smallest, median = short(float(nearest.min())), short(float(np.median(nearest)))
+        tied = nearest == 0
+        if tied.any():
+            figure, below = percent(float(tied.mean())), f"on a facet, layer {layer}"
+            images = part_of(float(tied.mean()), len(nearest), "image")
+            sentence = f"At {images} two choices in {part.name} are tied, in layer {layer}."
+            meaning = "The image lies on a facet: every small change decides which affine map holds."
+        else:
+            figure, below = smallest, "smallest distance, L2"
+            sentence = f"A choice in {part.name} changes within {smallest} of image {image}, in layer {layer}."
+            meaning = (
+                f"Half of {plural(len(nearest), 'image')} are within {median} of a facet: inside it the network is one "
+                "affine map, beyond it another."
+            )
         yield Finding(
-            smallest, "smallest distance, L2",
-            f"A choice in {part.name} changes within {smallest} of image {image}, in layer {layer}.",
-            f"Half of {plural(len(nearest), 'image')} are within {median} of a facet: inside it the network is one "
-            "affine map, beyond it another.",
+            figure, below, sentence, meaning,
             charts.spark(nearest, f"Distances of {len(nearest)} images: smallest {smallest}, median {median}"),
             Standing(result.standing), Completeness(result.completeness), *FACET, 1.5 - min(float(nearest.min()), 0.4),
         )  # fmt: skip

@@ -17,7 +17,7 @@ from plica.analyses.preimage.result import FacetResult, ImpostorResult, Kind, Ki
 from plica.core.result import Completeness, Result, Standing
 from plica.show import charts
 from plica.show.data import ModelPart, ReportData, completeness_of, standing_of
-from plica.show.findings import INFINITE, is_fooled, is_forced, is_near, kind_sentence, way
+from plica.show.findings import is_fooled, is_forced, is_near, kind_sentence, way, worst_layer
 from plica.show.pictures import data_uri, to_pixels
 from plica.show.words import listed, number, percent, plural, seconds, slug
 
@@ -67,8 +67,8 @@ def forget_view(data: ReportData) -> View | None:
     if not results:
         return None
     candidates = [(part, r) for part in data.models for r in part.kinds if len(r.kinds)]
-    worst = max(candidates, key=lambda c: (not is_forced(c[1]), _infinite(c[1])), default=None)
-    answer = kind_sentence(worst[0].name, worst[1], _infinite(worst[1])) if worst else "No layer was finished."
+    worst = worst_layer(data)
+    answer = kind_sentence(worst[0].name, *worst[1:]) if worst else "No layer was finished."
     kinds: tuple[Result, ...] = tuple(r for r in results if isinstance(r, KindResult)) or tuple(results)
     lines = [f'plica.preimage_kind(net, images, layer="{r.layer}")' for _, r in candidates[:1]]
     pairs = [r for r in results if isinstance(r, ImpostorResult)]
@@ -83,11 +83,6 @@ def forget_view(data: ReportData) -> View | None:
         "\n".join(lines),
         {"models": [_forget_model(part) for part in data.models if part.kinds or part.impostors]},
     )
-
-
-def _infinite(result: KindResult) -> float:
-    """Share of images whose output is shared by infinitely many inputs."""
-    return float(np.isin(result.kinds, INFINITE).mean()) if len(result.kinds) else 0.0
 
 
 def _forget_model(part: ModelPart) -> dict[str, Any]:
@@ -186,13 +181,16 @@ def facet_view(data: ReportData) -> View | None:
         return None
     results = tuple(r for _, r in parts)
     medians = [
-        f"{number(float(np.median(r.distances.min(axis=1))))} for {p.name}" for p, r in parts if r.distances.size
+        f"within {number(float(np.median(r.distances.min(axis=1))))} of a facet of {p.name}"
+        for p, r in parts
+        if r.distances.size
     ]
     return View(
-        f"Half of the images are nearer to a facet than {listed(medians)}." if medians else "No image was finished.",
+        f"Half of the images are {listed(medians)}." if medians else "No image was finished.",
         "Around each image the network is one affine map, up to the first facet: the hyperplane at which one choice "
         "(a ReLU that switches, another winner of a max-pooling) changes. A gradient taken at the image holds up to "
-        "there and no further. Distances are Euclidean, in the units of the network's input.",
+        "there and no further. Distances are Euclidean, in the units of the network's input; 0 is a tie, such as two "
+        "equal values in a pooling window.",
         standing_of(results),
         completeness_of(results),
         "plica.nearest_facet(net, images)",
