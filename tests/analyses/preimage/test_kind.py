@@ -11,7 +11,6 @@ import torch
 from oracles import kinds as oracle
 from oracles.layers import affine, conv, conv_matrix, dense, rational, relu, tensor
 from plica import ArgumentError, Progress, ShapeError, preimage_kind
-from plica.analyses.preimage.result import Kind
 from plica.core.affine import Scale, Sum
 from plica.core.choice import MaxOver, absolute, clip, leaky_relu, soft_threshold, windows
 from plica.core.choice import relu as relu_node
@@ -128,7 +127,6 @@ def conv_layer(rng, style, op):
     graph.add("z", conv(W, b, shape), INPUT)
     scale = rng.choice([-0.3, 0.7, 1.1], (filters, 1, 1))
     graph.add("norm", Scale(tensor(scale), None, (filters, 2, 2)), "z")  # a batch normalisation
-    signs = [int(np.sign(scale[i // 4, 0, 0])) for i in range(4 * filters)]
     out = (filters, 2, 2)
     pool = {"kernel": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0)), "dilation": (1, 1)}
     graph.add("layer", windows(out, **pool) if op == "maxout" else OPS[op](out), "norm")
@@ -138,7 +136,6 @@ def conv_layer(rng, style, op):
         [[f * a for a in row] for f, row in zip(exact, A, strict=True)],
         [f * v for f, v in zip(exact, c, strict=True)],
     )
-    assert all(s * f > 0 for s, f in zip(signs, exact, strict=True))
     return graph.network(), lambda u: u, A, c
 
 
@@ -200,9 +197,6 @@ def test_many_against_rationals(seed):
     for family, style, op in itertools.product(FAMILIES, STYLES, OPS):
         if family != "conv" or seed % 5 == 0:
             check(family, style, op, seed)
-
-
-# --------------------------------------------------------------------------------------------------- single statements
 
 
 def single(W, op, b=None):
@@ -274,9 +268,7 @@ def test_a_prior_bounds_what_the_layer_does_not():
 
 def test_an_affine_layer():
     assert answer(single(np.eye(2), Scale(tensor(2.0), None, (2,))), [1.0, 2.0])[:2] == ("singleton", 0)
-    graph = Graph((3,))
-    graph.add("layer", dense(np.ones((2, 3)), np.ones(2)), INPUT)
-    assert answer(graph.network(), np.zeros(3))[:2] == ("unbounded", 2)
+    assert answer(single(np.ones((2, 3)), Scale(tensor(1.0), None, (2,))), np.zeros(3))[:2] == ("unbounded", 2)
 
 
 def test_two_dense_layers_in_a_row_prove_nothing():
@@ -296,9 +288,6 @@ def test_ties_that_floats_do_not_see():
     exact = Fraction(0.1) + Fraction(0.2) - Fraction(0.3)
     assert result.positive[0] == (exact > 0) == 1
     assert (result.kinds[0], result.dimensions[0]) == ("unbounded", 1)
-
-
-# --------------------------------------------------------------------------------------------------- arguments
 
 
 def test_from_layer():
@@ -408,7 +397,3 @@ def test_an_interrupt_returns_what_is_done():
     result = preimage_kind(TALL, np.full((5, 3), 0.5), layer="layer", progress=Progress(listener=stop))
     assert result.completeness is Completeness.INTERRUPTED
     assert result.kinds.tolist() == ["singleton"] * 3 and result.positive.tolist() == [4] * 3
-
-
-def test_every_kind_is_a_word_of_the_enumeration():
-    assert {kind.value for kind in Kind} >= {"finite", "singleton", "compact", "unbounded", "undecided"}
