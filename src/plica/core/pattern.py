@@ -48,7 +48,7 @@ class Pattern:
     def __len__(self) -> int:
         return len(next(iter(self.branches.values()))) if self.branches else self.size
 
-    def __getitem__(self, rows: int | slice | Tensor | np.ndarray | list[int]) -> Pattern:
+    def __getitem__(self, rows: int | np.integer | slice | Tensor | np.ndarray | list[int]) -> Pattern:
         """The patterns of some inputs; the batch axis stays."""
         if isinstance(rows, (int, np.integer)):
             rows = [int(rows)]
