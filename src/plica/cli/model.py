@@ -16,7 +16,6 @@ def register(app: typer.Typer) -> None:
 
 def info(
     model: opt.Model,
-    weights: opt.Weights = None,
     input_shape: opt.InputShape = None,
     trust_pickle: opt.TrustPickle = False,
     as_json: opt.Json = False,
@@ -24,5 +23,5 @@ def info(
     """Show a model's layers: the names and indices that --layer takes, shapes, units, and what loading changed."""
     from plica.loaders import info as describe
 
-    net = open_model(ModelOptions(model, weights, input_shape, trust_pickle))
+    net = open_model(ModelOptions(model, input_shape, trust_pickle))
     finish(describe(net), as_json=as_json)

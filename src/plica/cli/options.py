@@ -10,9 +10,6 @@ import typer
 _MODEL, _DATA, _RUN = "Model", "Data", "Run"
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file: .onnx, .onnx.gz, .pt2.")]
-Weights = Annotated[
-    Path | None, typer.Option(help="Weights for the model, as .safetensors.", rich_help_panel=_MODEL, metavar="FILE")
-]
 InputShape = Annotated[
     str | None,
     typer.Option(

@@ -43,7 +43,6 @@ def preimage_kind(
     std: opt.Std = None,
     layout: opt.Layout = None,
     limit: opt.Limit = 200,
-    weights: opt.Weights = None,
     input_shape: opt.InputShape = None,
     trust_pickle: opt.TrustPickle = False,
     out: opt.Out = None,
@@ -55,7 +54,7 @@ def preimage_kind(
     """Decide for every image what the layer cannot distinguish from it: a point, a bounded or an unbounded set."""
     from plica.analyses.preimage import preimage_kind as decide
 
-    opened = ModelOptions(model, weights, input_shape, trust_pickle, device, threads)
+    opened = ModelOptions(model, input_shape, trust_pickle, device, threads)
     read = DataOptions(data, split, scale, mean, std, layout, None, limit)
     net, images = _open(opened, read)
     with progress(max_seconds) as watch:
@@ -74,7 +73,6 @@ def nearest_facet(
     std: opt.Std = None,
     layout: opt.Layout = None,
     limit: opt.Limit = 200,
-    weights: opt.Weights = None,
     input_shape: opt.InputShape = None,
     trust_pickle: opt.TrustPickle = False,
     out: opt.Out = None,
@@ -86,7 +84,7 @@ def nearest_facet(
     """Measure for every image how far it is from the nearest place where a unit of each layer switches."""
     from plica.analyses.preimage import nearest_facet as measure
 
-    opened = ModelOptions(model, weights, input_shape, trust_pickle, device, threads)
+    opened = ModelOptions(model, input_shape, trust_pickle, device, threads)
     read = DataOptions(data, split, scale, mean, std, layout, None, limit)
     net, images = _open(opened, read)
     chosen = None if not layers else [read_layer(name) for name in layers]
@@ -108,7 +106,6 @@ def impostor(
     mean: opt.Mean = None,
     std: opt.Std = None,
     layout: opt.Layout = None,
-    weights: opt.Weights = None,
     input_shape: opt.InputShape = None,
     trust_pickle: opt.TrustPickle = False,
     out: opt.Out = None,
@@ -120,7 +117,7 @@ def impostor(
     """Find the input with the features of one image that looks most like another."""
     from plica.analyses.preimage import impostor as search
 
-    opened = ModelOptions(model, weights, input_shape, trust_pickle, device, threads)
+    opened = ModelOptions(model, input_shape, trust_pickle, device, threads)
     read = DataOptions(data, split, scale, mean, std, layout, None, max(x, towards) + 1)
     net, images = _open(opened, read)
     if len(images) <= max(x, towards):

@@ -41,7 +41,6 @@ class ModelOptions:
     """The options that say how to open a model."""
 
     model: Path
-    weights: Path | None = None
     input_shape: str | None = None
     trust_pickle: bool = False
     device: str = "cpu"
@@ -86,12 +85,7 @@ def open_model(options: ModelOptions) -> Network:
     from plica.loaders import load
 
     use_threads(options.threads)
-    net = load(
-        options.model,
-        shape(options.input_shape),
-        weights=options.weights,
-        trust_pickle=options.trust_pickle,
-    )
+    net = load(options.model, shape(options.input_shape), trust_pickle=options.trust_pickle)
     return net if options.device == "cpu" else net.to(checked_device(options.device))
 
 

@@ -45,7 +45,6 @@ def report(
     layout: opt.Layout = None,
     labels: opt.Labels = None,
     limit: opt.Limit = 200,
-    weights: opt.Weights = None,
     input_shape: opt.InputShape = None,
     trust_pickle: opt.TrustPickle = False,
     out: Folder = Path("report"),
@@ -67,7 +66,7 @@ def report(
     if model is not None:
         if data is None:
             raise ArgumentError("plica report MODEL needs images. Give them with --data FILE.")
-        net = open_model(ModelOptions(model, weights, input_shape, trust_pickle, device, threads))
+        net = open_model(ModelOptions(model, input_shape, trust_pickle, device, threads))
         reading = DataOptions(data, split, scale, mean, std, layout, labels, limit).arguments()
     else:
         checked_device(device)
