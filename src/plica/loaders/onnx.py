@@ -12,10 +12,10 @@ import onnx
 from plica.core.network import INPUT, Graph, Network, Origin
 from plica.errors import ModelError
 from plica.loaders.check import agree
-from plica.loaders.lower import Builder, Operand, Var
-from plica.loaders.onnx_file import checked_tensor, dtype_of, read_input, read_model
+from plica.loaders.lower import Builder, Operand, Var, typeable
+from plica.loaders.onnx_file import checked_tensor, dtype_of, needed_nodes, read_input, read_model
 from plica.loaders.onnx_ops import LOWER, OpNode
-from plica.loaders.onnx_reference import fold, original_of
+from plica.loaders.onnx_reference import Evaluated, Reading, fold, original_of
 
 FINAL = ("Softmax", "LogSoftmax", "Sigmoid")  # dropped at the very end: the analyses are of the logits
 
@@ -46,9 +46,12 @@ def load_onnx(path: Path, input_shape: Sequence[int] | None = None) -> Network:
     if not isinstance(result, Var):
         raise ModelError(f"{path.name}: the output {output!r} does not depend on the input.")
     network = builder.graph.network(result.name)
-    difference, explained = agree(network, original_of(model, path.name, source, output, shape, batch))
+    original = original_of(model, path.name, output, Reading(source, shape, batch))
+    difference, explained = agree(network, original)
     if explained:
         builder.notice(explained)
+    if batch == "symbolic" and isinstance(original.run, Evaluated) and original.run.one_by_one:
+        builder.notice("The file's batch axis is open, but the model runs with a batch of one only.")
     name = path.name.removesuffix(".gz").removesuffix(".onnx")
     origin = Origin(name, str(path), dtype_of(model), builder.finish(dtype_of(model)), difference)
     return replace(network, origin=origin)
@@ -61,7 +64,7 @@ def _lower_all(model: onnx.ModelProto, builder: Builder, values: dict[str, Opera
         builder.notice(f"The model has {len(outputs)} outputs; {outputs[0]!r} is the one analysed.")
     output = outputs[0]
     version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
-    for proto in _needed(model, output):
+    for proto in needed_nodes(model, output):
         node = OpNode(proto, version)
         builder.node = short_name(proto)
         inputs = [None if name == "" else _known(values, name, builder) for name in proto.input]
@@ -85,16 +88,6 @@ def _results(model: onnx.ModelProto, builder: Builder, node: OpNode, inputs: Seq
     return results if isinstance(results, (list, tuple)) else (results,)
 
 
-def _needed(model: onnx.ModelProto, output: str) -> list[onnx.NodeProto]:
-    """The nodes behind one output, in the order of the file."""
-    wanted, kept = {output}, []
-    for proto in reversed(model.graph.node):
-        if wanted.intersection(proto.output):
-            wanted.update(proto.input)
-            kept.append(proto)
-    return kept[::-1]
-
-
 def _known(values: dict[str, Operand], name: str, builder: Builder) -> Operand:
     if name not in values:
         raise ModelError(f"node {builder.node!r} reads {name!r}, which no earlier node makes.")
@@ -109,5 +102,4 @@ def short_name(proto: onnx.NodeProto) -> str:
     if len(parts) > 1 and parts[-1].split("_")[0].lower() == kind.lower():
         parts = parts[:-1]
     parts = [p for p, after in zip(parts, [*parts[1:], ""], strict=True) if not after.startswith(f"{p}.")]
-    name = ".".join(parts) or kind
-    return name if any(c.isalpha() for c in name) else f"{kind.lower()}{name}"
+    return typeable(".".join(parts) or kind, kind)

@@ -142,3 +142,13 @@ def dtype_of(model: onnx.ModelProto) -> str:
     """Dtype of the model's numbers, by its input."""
     found = [DTYPES.get(i.type.tensor_type.elem_type, "float32") for i in model.graph.input]
     return found[0] if found else "float32"
+
+
+def needed_nodes(model: onnx.ModelProto, output: str) -> list[onnx.NodeProto]:
+    """The nodes behind one output, in the order of the file."""
+    wanted, kept = {output}, []
+    for proto in reversed(model.graph.node):
+        if wanted.intersection(proto.output):
+            wanted.update(proto.input)
+            kept.append(proto)
+    return kept[::-1]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from plica.core.affine import Shape
 from plica.errors import ModelError, UnsupportedLayer
 from plica.loaders.check import Original
-from plica.loaders.onnx_file import MAX_ELEMENTS, as_constant, dtype_of
+from plica.loaders.onnx_file import MAX_ELEMENTS, as_constant, dtype_of, needed_nodes
 from plica.loaders.onnx_ops.node import ints
 
 WIDE = (TensorProto.FLOAT, TensorProto.DOUBLE)
@@ -71,7 +72,7 @@ def _made(proto: onnx.NodeProto, inputs: Sequence[Any]) -> float:
 
 
 def _evaluated(proto: onnx.NodeProto, inputs: Sequence[Any], model: onnx.ModelProto) -> list[Any]:
-    from onnx.reference import ReferenceEvaluator
+    from plica.loaders.onnx_oracle import evaluator
 
     arrays = {n: a for n, a in zip(proto.input, inputs, strict=True) if n}
     graph = helper.make_graph(
@@ -81,7 +82,7 @@ def _evaluated(proto: onnx.NodeProto, inputs: Sequence[Any], model: onnx.ModelPr
          for n, a in arrays.items()],
         [helper.make_empty_tensor_value_info(n) for n in proto.output if n],
     )  # fmt: skip
-    results = ReferenceEvaluator(helper.make_model(graph, opset_imports=model.opset_import)).run(None, arrays)
+    results = evaluator(helper.make_model(graph, opset_imports=model.opset_import)).run(None, arrays)
     found = iter(results)
     return [next(found) if n else None for n in proto.output]
 
@@ -93,60 +94,74 @@ def _attribute(proto: onnx.NodeProto, name: str) -> Any:
 # -- the whole model --------------------------------------------------------------------------------------------------
 
 
-def original_of(model: onnx.ModelProto, name: str, source: str, output: str, inner: Shape, batch: str) -> Original:
-    """The model as a function of a batch of inputs, up to one of its values.
+@dataclass(frozen=True)
+class Reading:
+    """How a model's input is read.
 
-    Parameters
+    Attributes
     ----------
-    model : ModelProto
-    name : str
-        To print.
-    source, output : str
-        Names of the input and of the value that is compared.
-    inner : tuple of int
-        Shape of one input.
+    source : str
+        Name of the input.
+    shape : tuple of int
+        Of one input.
     batch : str
         The batch axis: "symbolic", "one", or "" for none.
     """
+
+    source: str
+    shape: Shape
+    batch: str
+
+
+def original_of(model: onnx.ModelProto, name: str, output: str, reading: Reading) -> Original:
+    """The model as a function of a batch of inputs, up to one of its values."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    del copy.graph.output[1:]
+    del copy.graph.output[1:], copy.graph.node[:]
+    copy.graph.node.extend(needed_nodes(model, output))
     if output != copy.graph.output[0].name:
         copy.graph.output[0].CopyFrom(helper.make_empty_tensor_value_info(output))
     dtype = dtype_of(model)
-    run = _runner(copy, source, inner, batch, dtype if dtype != "bfloat16" else "float32")
-    return Original(name, dtype, run, None if dtype == "float64" else _doubled(copy, source, inner, batch))
+    run = Evaluated(copy, reading, dtype if dtype != "bfloat16" else "float32")
+
+    def run_exactly(inputs: np.ndarray) -> np.ndarray:
+        return Evaluated(in_float64(copy), reading, "float64")(inputs)
+
+    return Original(name, dtype, run, None if dtype == "float64" else run_exactly)
 
 
-def _doubled(model: onnx.ModelProto, source: str, inner: Shape, batch: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The model with its floats in float64; converted when it is first asked for."""
+class Evaluated:
+    """A model as a function of a batch of inputs.
 
-    def run(inputs: np.ndarray) -> np.ndarray:
-        return _runner(in_float64(model), source, inner, batch, "float64")(inputs)
+    Attributes
+    ----------
+    one_by_one : bool
+        Whether the model turned out to run with a batch of one only, in spite of what its input says.
+    """
 
-    return run
+    def __init__(self, model: onnx.ModelProto, reading: Reading, dtype: str) -> None:
+        self.model, self.reading, self.dtype = model, reading, dtype
+        self.one_by_one = reading.batch != "symbolic"
 
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """Outputs, one row per input."""
+        from plica.loaders.onnx_oracle import evaluator
 
-def _runner(model: onnx.ModelProto, source: str, inner: Shape, batch: str, dtype: str) -> Callable:
-    from onnx.reference import ReferenceEvaluator
+        machine, typed = evaluator(self.model), inputs.astype(self.dtype)
+        if not self.one_by_one:
+            out = self._together(machine, typed)
+            if out is not None:
+                return out
+            self.one_by_one = True
+        rows = [x.reshape(1, *self.reading.shape) if self.reading.batch else x for x in typed]
+        return np.stack([np.asarray(machine.run(None, {self.reading.source: row})[0]).ravel() for row in rows])
 
-    made: list[Any] = []
-
-    def run(inputs: np.ndarray) -> np.ndarray:
-        if not made:
-            made.append(ReferenceEvaluator(model))
-        typed = inputs.astype(dtype)
-        if batch == "symbolic":
-            try:
-                out = np.asarray(made[0].run(None, {source: typed})[0])
-                if out.ndim and len(out) == len(inputs):
-                    return out
-            except Exception:
-                pass
-        rows = [x.reshape(1, *inner) if batch else x for x in typed]
-        return np.stack([np.asarray(made[0].run(None, {source: row})[0]).ravel() for row in rows])
-
-    return run
+    def _together(self, machine: Any, inputs: np.ndarray) -> np.ndarray | None:
+        try:
+            out = np.asarray(machine.run(None, {self.reading.source: inputs})[0])
+        except Exception:  # whatever the evaluator raises where a shape in the file holds a batch of one
+            return None
+        return out if out.ndim and len(out) == len(inputs) else None
 
 
 def in_float64(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -17,7 +17,7 @@ from plica.core.affine import Shape
 from plica.core.network import INPUT, Graph, Network, Origin
 from plica.errors import ModelError, ShapeError
 from plica.loaders.check import Original, agree
-from plica.loaders.lower import Builder, Var
+from plica.loaders.lower import Builder, Var, typeable
 from plica.loaders.torch_graph import Source, exported, is_in_place, kind_of, source_of
 from plica.loaders.torch_ops import LOWER
 
@@ -244,7 +244,6 @@ def _path(node: fx.Node) -> str:
     path = path.removeprefix("L['self'].").removeprefix("L__self___")
     if not path:
         return node.name
-    if not any(c.isalpha() for c in path):
-        path = f"{kind_of(node).strip('_')}_{path}"  # 'relu_1' of a Sequential; '1' alone reads as an index
+    path = typeable(path, kind_of(node))
     is_layer = str(getattr(module, "__module__", module)).startswith("torch.nn")
     return path if is_layer else f"{path}.{kind_of(node).strip('_')}"

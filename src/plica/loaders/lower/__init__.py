@@ -15,7 +15,7 @@ from plica.loaders.lower.affine import (
     total_over,
     where,
 )
-from plica.loaders.lower.builder import Builder, Operand, Pairs, Value, Var, numbers, tensor
+from plica.loaders.lower.builder import Builder, Operand, Pairs, Value, Var, numbers, tensor, typeable
 from plica.loaders.lower.choices import clipped, largest, largest_over, smallest, smallest_over, sorted_along, topmost
 from plica.loaders.lower.moves import (
     along,
@@ -25,6 +25,7 @@ from plica.loaders.lower.moves import (
     expand,
     flat,
     indexed,
+    opened,
     pad,
     pick,
     places,
@@ -68,6 +69,7 @@ __all__ = [
     "mean_over",
     "multiply",
     "numbers",
+    "opened",
     "pad",
     "pick",
     "places",
@@ -84,6 +86,7 @@ __all__ = [
     "topmost",
     "total_over",
     "transpose",
+    "typeable",
     "unsqueeze",
     "where",
 ]

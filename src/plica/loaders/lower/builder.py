@@ -134,6 +134,11 @@ class Builder:
         return tuple(self.notices)
 
 
+def typeable(name: str, kind: str) -> str:
+    """A name that cannot be taken for an index: 'relu_1' for the node '1'."""
+    return name if any(c.isalpha() for c in name) else f"{kind.strip('_').lower()}_{name}"
+
+
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 

@@ -66,6 +66,8 @@ def _gather(b: Builder, node: OpNode, x: Operand, index: Operand) -> Var:
 def _flatten(b: Builder, node: OpNode, x: Var) -> Var:
     axis = node.get("axis", 1)
     head = x.original[: axis + x.rank if axis < 0 else axis]
+    if x.batch and not head:
+        x = lower.opened(b, x)
     return lower.reshape(b, x, (math.prod(head), -1))
 
 
