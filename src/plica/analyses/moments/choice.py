@@ -6,14 +6,11 @@ a_k = (m - t_k) / s and e = E f'(z) = alpha + sum_k d_k Phi(a_k),
     E f(z_i)             = c + alpha m + sum_k d_k ((m - t_k) Phi(a_k) + s phi(a_k)),
     Cov(f(z_i), f(z_j))  = e_i e_j S_ij + s_i s_j sum_kl d_ki d_lj I(a_ki, a_lj, r_ij),
 
-I the integral of `plica.analyses.moments.integral`. Variances have a formula of their own, in which nothing cancels.
+I the integral of `plica.analyses.moments.integral`. Means and variances are those of `plica.analyses.moments.units`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,101 +18,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from plica.analyses.moments.integral import LIMIT, Units, rules
+from plica.analyses.moments.integral import Units, rules
 from plica.analyses.moments.tiles import fill, over_tiles, pull
+from plica.analyses.moments.units import Kinks, tails, unit_moments
 from plica.core.choice import Piecewise, relu
 from plica.errors import ShapeError
-
-
-@dataclass(frozen=True, eq=False)
-class Kinks:
-    """Functions of p units as a line and kinks: c + alpha z + sum_k d_k relu(z - t_k).
-
-    Attributes
-    ----------
-    constant, slope : Tensor, shape (p,)
-        c and alpha.
-    knots, jumps : Tensor, shape (k, p)
-        t and d; a unit with fewer kinks has jumps of 0.
-    """
-
-    constant: Tensor
-    slope: Tensor
-    knots: Tensor
-    jumps: Tensor
-
-    @staticmethod
-    def of(op: Piecewise) -> Kinks:
-        """The kinks of a choice node, flat over its units."""
-        size = math.prod(op.input_shape)
-
-        def flat(table: Tensor) -> Tensor:
-            inner = table.reshape(len(table), *(1,) * (len(op.input_shape) - table.ndim + 1), *table.shape[1:])
-            return inner.expand(len(table), *op.input_shape).reshape(len(table), size)
-
-        slopes = flat(op.slopes)
-        return Kinks(flat(op.intercepts)[0], slopes[0], flat(op.knots), slopes[1:] - slopes[:-1])
-
-    @staticmethod
-    def join(parts: Sequence[Kinks]) -> Kinks:
-        """Units of several nodes, one after the other."""
-        most = max(len(part.knots) for part in parts)
-
-        def padded(t: Tensor) -> Tensor:
-            return torch.cat([t, t.new_zeros(most - len(t), t.shape[1])])
-
-        lines = [torch.cat(t) for t in zip(*((p.constant, p.slope) for p in parts), strict=True)]
-        kinks = [torch.cat(t, 1) for t in zip(*((padded(p.knots), padded(p.jumps)) for p in parts), strict=True)]
-        return Kinks(*lines, *kinks)
-
-
-@dataclass(frozen=True, eq=False)
-class Marginals:
-    """What the law of every single unit gives; all of shape (p,) but `a`, shape (knots, p)."""
-
-    sd: Tensor
-    a: Tensor
-    mean: Tensor
-    slope: Tensor
-    variance: Tensor
-
-
-def density(x: Tensor) -> Tensor:
-    """phi, the standard Gaussian density."""
-    return torch.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
-
-
-def tails(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Moments of relu(Z - |a|) of orders 0, 1 and 2."""
-    x = a.abs()
-    below, phi = torch.special.ndtr(-x), density(x)
-    return below, phi - x * below, (1 + x * x) * below - x * phi
-
-
-def at_one(a: Tensor, b: Tensor) -> Tensor:
-    """Cov(relu(Z + a), relu(Z + b)) for one standard Gaussian Z, without cancellation."""
-    (below_a, half_a, square_a), (below_b, half_b, square_b) = tails(a), tails(b)
-    product = half_a * half_b
-    a_far = a.abs() >= b.abs()
-    same = torch.where(a_far, square_a, square_b) + (a.abs() - b.abs()).abs() * torch.where(a_far, half_a, half_b)
-    same = same - product + torch.where(a >= 0, 1 - below_a - below_b, 0.0)
-    return torch.where((a >= 0) == (b >= 0), same, torch.where(a >= 0, below_b, below_a) - product)
-
-
-def marginals(mean: Tensor, variance: Tensor, kinks: Kinks) -> Marginals:
-    """Means, slopes and variances of the units; O(knots^2 p), float64, differentiable by autograd."""
-    positive = variance > 0
-    sd = torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)
-    gap = mean - kinks.knots
-    a = torch.where(positive, gap / torch.where(positive, sd, 1.0), LIMIT * torch.sign(gap)).clamp(-LIMIT, LIMIT)
-    above = torch.special.ndtr(a)
-    first = kinks.constant + kinks.slope * mean + (kinks.jumps * (gap * above + sd * density(a))).sum(0)
-    bend = (kinks.jumps * above).sum(0)
-    second = kinks.slope**2 + 2 * kinks.slope * bend
-    for a_k, d_k in zip(a, kinks.jumps, strict=True):
-        for a_l, d_l in zip(a, kinks.jumps, strict=True):
-            second = second + d_k * d_l * at_one(a_k, a_l)
-    return Marginals(sd, a, first, kinks.slope + bend, sd * sd * second.clamp(min=0))
 
 
 def choice_moments(mean: Tensor, cov: Tensor, kinks: Kinks | Piecewise) -> tuple[Tensor, Tensor]:
@@ -146,7 +53,7 @@ def choice_moments(mean: Tensor, cov: Tensor, kinks: Kinks | Piecewise) -> tuple
     p = len(kinks.slope)
     if mean.shape != (p,) or cov.shape != (p, p):
         raise ShapeError(f"mean {tuple(mean.shape)} and cov {tuple(cov.shape)} do not fit {p} units.")
-    units = marginals(mean.double(), cov.diagonal().double(), kinks)
+    units = unit_moments(kinks, mean.double(), cov.diagonal().double())
     out = _Pairs.apply(cov, units.sd, units.a, kinks.jumps, units.slope, units.variance)
     return units.mean.to(mean.dtype), out
 
@@ -170,7 +77,7 @@ def _array(t: Tensor, dtype: Any = np.float64) -> np.ndarray:
 
 def units_of(a: Tensor, jumps: Tensor, sd: Tensor) -> Units:
     """The arrays that the integral reads."""
-    return Units(_array(a), _array(jumps * sd), *(_array(t) for t in tails(a.detach())))
+    return Units(_array(a), _array(jumps * sd), *(_array(t) for t in tails(a.detach().abs())))
 
 
 def inverse_of(sd: np.ndarray) -> np.ndarray:

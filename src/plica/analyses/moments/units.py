@@ -8,6 +8,7 @@ exactly on a knot; far tails are computed from the side on which they are small.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,32 +20,44 @@ from plica.core.choice import Piecewise
 
 @dataclass(frozen=True, eq=False)
 class Kinks:
-    """A piecewise-linear function of each of p units as a sum of shifted ReLUs.
+    """Functions of p units as a line and kinks: c + alpha z + sum_k d_k relu(z - t_k).
 
     Attributes
     ----------
-    knots, jumps : Tensor, shape (knots, p)
-        Where the slope changes, and by how much.
-    slope, intercept : Tensor, shape (p,)
-        Of the lowest branch.
+    constant, slope : Tensor, shape (p,)
+        c and alpha.
+    knots, jumps : Tensor, shape (k, p)
+        t and d; a unit with fewer kinks has jumps of 0.
     """
 
+    constant: Tensor
+    slope: Tensor
     knots: Tensor
     jumps: Tensor
-    slope: Tensor
-    intercept: Tensor
 
-    @classmethod
-    def of(cls, op: Piecewise) -> Kinks:
-        """The function of a choice node, one column per unit of the flattened input."""
+    @staticmethod
+    def of(op: Piecewise) -> Kinks:
+        """The kinks of a choice node, flat over its units."""
+        size = math.prod(op.input_shape)
 
         def flat(table: Tensor) -> Tensor:
-            table = table.double()
-            spread = (len(table), *(1,) * (len(op.input_shape) - table.ndim + 1), *table.shape[1:])
-            return table.reshape(spread).expand(-1, *op.input_shape).flatten(1)
+            inner = table.reshape(len(table), *(1,) * (len(op.input_shape) - table.ndim + 1), *table.shape[1:])
+            return inner.expand(len(table), *op.input_shape).reshape(len(table), size)
 
         slopes = flat(op.slopes)
-        return cls(flat(op.knots), slopes.diff(dim=0), slopes[0], flat(op.intercepts)[0])
+        return Kinks(flat(op.intercepts)[0], slopes[0], flat(op.knots), slopes[1:] - slopes[:-1])
+
+    @staticmethod
+    def join(parts: Sequence[Kinks]) -> Kinks:
+        """Units of several nodes, one after the other."""
+        most = max(len(part.knots) for part in parts)
+
+        def padded(t: Tensor) -> Tensor:
+            return torch.cat([t, t.new_zeros(most - len(t), t.shape[1])])
+
+        lines = [torch.cat(t) for t in zip(*((p.constant, p.slope) for p in parts), strict=True)]
+        kinks = [torch.cat(t, 1) for t in zip(*((padded(p.knots), padded(p.jumps)) for p in parts), strict=True)]
+        return Kinks(*lines, *kinks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +69,8 @@ class UnitMoments:
     mean, slope, variance : Tensor, shape (p,)
         E f(z), E f'(z) and Var f(z).
     sd : Tensor, shape (p,)
-    a, scale : Tensor, shape (knots, p)
-        (mean - knot) / sd, and jump * sd.
+    a : Tensor, shape (knots, p)
+        (mean - knot) / sd, clamped to LIMIT.
     """
 
     mean: Tensor
@@ -65,7 +78,6 @@ class UnitMoments:
     variance: Tensor
     sd: Tensor
     a: Tensor
-    scale: Tensor
 
 
 def tails(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,12 +118,11 @@ def unit_moments(kinks: Kinks, mean: Tensor, variance: Tensor) -> UnitMoments:
     spread = kinks.slope**2 + 2 * kinks.slope * share + _at_one(kinks.jumps, x, upper, (below, half, square))
     slope = kinks.slope + share
     return UnitMoments(
-        kinks.intercept + kinks.slope * mean + (kinks.jumps * lift).sum(0),
+        kinks.constant + kinks.slope * mean + (kinks.jumps * lift).sum(0),
         slope,
         torch.where(constant, slope**2, spread.clamp(min=0.0)) * variance,
         torch.where(constant, 0.0, sd),
         a,
-        kinks.jumps * torch.where(constant, 0.0, sd),
     )
 
 
