@@ -171,8 +171,7 @@ def _by_newton(target: np.ndarray, system: System, steps: int = 200) -> NearestP
             break
         moving = np.flatnonzero((lam > floor) | (slope > 0))
         open_ = (x > system.lower) & (x < system.upper)
-        part = dense[np.ix_(moving, open_)] if dense is not None else A[moving][:, np.flatnonzero(open_)].toarray()
-        hessian = part @ part.T
+        hessian = _gram(A, moving, open_) if dense is None else _gram(dense, moving, open_)
         hessian[np.diag_indices_from(hessian)] += np.clip(wrong * 1e-3, 1e-12, 1e-6)
         direction = np.zeros(len(b))
         direction[moving] = scipy.linalg.solve(hessian, slope[moving], assume_a="pos", check_finite=False)
@@ -183,6 +182,15 @@ def _by_newton(target: np.ndarray, system: System, steps: int = 200) -> NearestP
         if value > farthest * (1 + 1e-9) + 1e-9:  # a lower bound above the farthest point of the box
             return _nowhere(system)
     return _accept(target, system, x, lam, 1e-8)
+
+
+def _gram(A: np.ndarray | sp.csr_array, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Products of some rows over some columns, dense; the product of sparse rows costs what they hold."""
+    if isinstance(A, np.ndarray):
+        part = A[np.ix_(rows, columns)]
+        return part @ part.T
+    thin = A[rows][:, np.flatnonzero(columns)]
+    return (thin @ thin.T).toarray()
 
 
 Dual = tuple[np.ndarray, float, np.ndarray]
