@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+
 import zoo
 from oracles import networks as oracle
-
 from plica.core import pattern as module
 from plica.core.affine import Concat, Dense, Gather, Scale, Sum
 from plica.core.choice import MaxOver, Piecewise, absolute, clip, leaky_relu, relu, windows

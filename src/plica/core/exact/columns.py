@@ -64,14 +64,20 @@ class Columns:
         return cls(whole, Fraction(2) ** exponent)
 
     def to_float(self) -> np.ndarray:
-        """Nearest float64 values, shape (size, columns)."""
-        scale = self.scale
-        flat = [float(int(k) * scale) for k in self.numerator.ravel()]
-        return np.array(flat).reshape(self.numerator.shape)
+        """Nearest float64 values, shape (size, columns); infinite beyond the range of floats."""
+        flat = [_rounded(int(k) * self.scale) for k in self.numerator.ravel()]
+        return np.array(flat, dtype=np.float64).reshape(self.numerator.shape)
 
     def entry(self, row: int, column: int = 0) -> Fraction:
         """One exact entry."""
         return int(self.numerator[row, column]) * self.scale
+
+
+def _rounded(value: Fraction) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _common(a: Fraction, b: Fraction) -> Fraction:
