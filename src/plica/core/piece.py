@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from plica.core.polyhedron import Polyhedron
 
 
+EXACT_ENTRIES = 10_000  # rows times variables up to which a facet that floats do not find is looked for exactly
+
+
 def push(frozen: Network, v: Tensor, *wanted: str) -> dict[str, Tensor]:
     """Linear part of an affine network: values of the named nodes (all by default) for directions v."""
     values = {INPUT: v}
@@ -222,7 +225,13 @@ class Piece:
         return total.sqrt()
 
     def polyhedron(self, *, max_bytes: int = DEFAULT_BYTES) -> Polyhedron:
-        """The closed cell as an explicit `Polyhedron` {x : -G x <= g} in flat input coordinates."""
+        """The closed cell as an explicit `Polyhedron` {x : -G x <= g} in flat input coordinates.
+
+        Notes
+        -----
+        The rows of deeper layers are products of weights, rounded to float64: parallel ones may meet far away, where
+        `facets` then finds a facet that the cell does not have. `neighbour` is decided on the exact rows.
+        """
         from plica.core.polyhedron import Polyhedron
 
         m, n = len(self), math.prod(self.network.input_shape)
@@ -251,7 +260,8 @@ class Piece:
         Raises
         ------
         ArgumentError
-            When the margin is not a facet: the cell touches its hyperplane in a lower dimension only.
+            When the margin is not a facet: the cell touches its hyperplane in a lower dimension only. A facet that lies
+            so far away, or is so small, that float64 rows do not show it is refused in the same way.
 
         Notes
         -----
@@ -276,13 +286,21 @@ class Piece:
         if given is not None:
             x = self.network.as_batch(given)[0].flatten()  # type: ignore[arg-type]
             yield x - (normal @ x + offset) / (normal @ normal) * normal
-        normals, offsets = self.rows()
-        for centre in _facet_centres(normals.cpu().numpy(), offsets.cpu().numpy(), facet):
+        normals, offsets = (t.cpu().numpy() for t in self.rows())
+        aside = self._aside(facet, normal)
+        for centre in _facet_centres(normals, offsets, facet, aside):
             yield torch.from_numpy(centre).to(normal)
 
-    def _pattern_across(self, facet: int, point: Tensor, normal: Tensor) -> Pattern | None:
-        """Pattern beyond the facet at a point near it; None when the point is not inside the facet."""
-        nodes = self.network.nodes
+    def _aside(self, facet: int, normal: Tensor) -> np.ndarray:
+        """Which margins do not vanish on the whole hyperplane of a facet, decided in rationals; boolean."""
+        columns = self._onto(facet, torch.zeros_like(normal), normal)
+        if columns is None:
+            return np.zeros(len(self), dtype=bool)
+        _, margins = self._exact_margins(columns)
+        return ~((margins.numerator[:, 0] == 0) & self._parallel(facet, margins))
+
+    def _onto(self, facet: int, point: Tensor, normal: Tensor) -> exact.Columns | None:
+        """Exact columns: the point moved along the normal onto the hyperplane, the outward normal, a generic one."""
         outward = (-normal).cpu().numpy()
         flat = exact.Columns.of(point.cpu().numpy(), outward)
         _, before = self._exact_margins(flat)
@@ -293,21 +311,26 @@ class Piece:
         on_facet = flat.numerator[:, 0] * -slope + flat.numerator[:, 1] * before.numerator[facet, 0]
         generic = exact.Columns.of(generic_direction(len(outward)))
         unscaled = exact.Columns(on_facet[:, None], flat.scale / int(-slope))
-        columns = exact.join(unscaled, exact.Columns(flat.numerator[:, 1:], flat.scale), generic)
+        return exact.join(unscaled, exact.Columns(flat.numerator[:, 1:], flat.scale), generic)
+
+    def _pattern_across(self, facet: int, point: Tensor, normal: Tensor) -> Pattern | None:
+        """Pattern beyond the facet at a point near it; None when the point is not inside the facet."""
+        columns = self._onto(facet, point, normal)
+        if columns is None:
+            return None
         _, margins = self._exact_margins(columns)
         at = margins.numerator[:, 0]
-        tied = at == 0
         # A tied margin must be parallel to the facet: as it is >= 0 on the facet it vanishes on all of it
-        if bool((at < 0).any()) or not self._parallel(facet, margins, tied):
+        if bool((at < 0).any()) or not bool(self._parallel(facet, margins)[at == 0].all()):
             return None
+        nodes = self.network.nodes
         _, branches = exact.forward(nodes, columns)
         return Pattern({k: v.to(point.device) for k, v in stack_branches(nodes, [branches]).items()})
 
-    def _parallel(self, facet: int, margins: exact.Columns, tied: np.ndarray) -> bool:
-        """Whether all tied margins are multiples of the facet's, tested on the outward and a generic direction."""
-        f, g = margins.numerator[facet, 1], margins.numerator[facet, 2]
-        rows = margins.numerator[tied]
-        return bool(np.all(rows[:, 1] * g == rows[:, 2] * f))
+    def _parallel(self, facet: int, margins: exact.Columns) -> np.ndarray:
+        """Which margins are multiples of the facet's, tested on the outward and a generic direction; boolean."""
+        outward, generic = margins.numerator[:, 1], margins.numerator[:, 2]
+        return (outward * generic[facet] == generic * outward[facet]).astype(bool)
 
     def _exact_margins(self, columns: exact.Columns) -> tuple[dict[str, exact.Columns], exact.Columns]:
         """Exact values of the piece's own affine map, and its margins, for columns."""
@@ -323,17 +346,16 @@ class Piece:
         return values, exact.stack(parts)
 
 
-def _facet_centres(normals: np.ndarray, offsets: np.ndarray, facet: int) -> Iterator[np.ndarray]:
-    """Points of the facet's hyperplane as far as possible (at most the radius) from the other margins' hyperplanes.
+def _facet_centres(normals: np.ndarray, offsets: np.ndarray, facet: int, aside: np.ndarray) -> Iterator[np.ndarray]:
+    """Points of the facet's hyperplane as far as possible (at most the radius) from the hyperplanes of `aside`.
 
-    The solver's tolerances are absolute: a facet too small for them is looked at again through a magnifying glass.
+    The solver's tolerances are absolute: a facet too small for them is looked at again through a magnifying glass, and
+    one that is still not found (or far away) in exact arithmetic, while the rows are few.
     """
     norms = np.linalg.norm(normals, axis=1)
     scale = np.where(norms > 0, norms, 1.0)
     unit, height = normals / scale[:, None], offsets / scale
-    cosine = unit @ unit[facet]
-    same = np.abs(height - np.sign(cosine) * height[facet]) <= 1e-9 * (1 + np.abs(height))
-    others = (norms > 0) & ~((np.abs(cosine) > 1 - 1e-12) & same)
+    others = (norms > 0) & aside
     cost = np.append(np.zeros(unit.shape[1]), -1.0)
     rows = np.vstack([np.column_stack([-unit[others], np.ones(others.sum())]), -cost])
     centre = np.zeros(unit.shape[1])
@@ -343,7 +365,13 @@ def _facet_centres(normals: np.ndarray, offsets: np.ndarray, facet: int) -> Iter
             cost, rows, np.append(seen[others], 1.0), np.append(unit[facet], 0.0)[None], -seen[[facet]]
         )
         if solution.status != "optimal" or solution.x[-1] < -1e-6:
-            return
+            break
         centre = centre + radius * solution.x[:-1]
         if solution.x[-1] > 0:
             yield centre
+    if normals[others].size <= EXACT_ENTRIES:
+        from plica.core.polyhedron import Polyhedron
+
+        face = Polyhedron(-normals[others], offsets[others], -normals[[facet]], offsets[[facet]])
+        if not face.is_empty():
+            yield face.facts.inner_point.astype(np.float64)
