@@ -12,7 +12,7 @@ from torch import Tensor
 
 from plica.core.affine import Affine, Dense, Gather, Shape, evaluate
 from plica.core.choice import Choice
-from plica.core.domain import Box
+from plica.core.domain import Box, Plane, Segment
 from plica.core.pattern import Pattern, choose_exactly
 from plica.errors import ArgumentError, DeviceError, ShapeError
 
@@ -162,7 +162,7 @@ class Network:
         """Shape of a named value; "input" is the network's input."""
         return self.input_shape if value == INPUT else self[value].shape
 
-    def resolve(self, layer: str | int, side: str = "post") -> str:
+    def resolve(self, layer: str | int | np.integer, side: str = "post") -> str:
         """Name of the value that a layer stands for.
 
         Parameters
@@ -260,24 +260,20 @@ class Network:
         )
         return replace(self, nodes=nodes)
 
-    def on(self, plane: object) -> Network:
-        """The network restricted to an affine slice x = origin + sum_i s_i basis_i, as a network of s.
+    def on(self, plane: Plane | Segment) -> Network:
+        """The network restricted to an affine slice x = origin + basis s, as a network of s.
 
-        Parameters
-        ----------
-        plane : object with ``origin`` (n,) and ``basis`` (k, n)
-            For instance `plica.Plane` or `plica.Segment`.
+        The slice's window, where it has one, becomes the box of allowed inputs.
         """
-        basis = torch.as_tensor(np.asarray(plane.basis), dtype=torch.float64)  # type: ignore[attr-defined]
-        origin = torch.as_tensor(np.asarray(plane.origin), dtype=torch.float64)  # type: ignore[attr-defined]
-        k, n = basis.reshape(len(basis), -1).shape
+        cut = plane.plane() if isinstance(plane, Segment) else plane
+        n, k = cut.ambient, cut.dimension
         if n != math.prod(self.input_shape):
             raise ShapeError(f"The slice lies in {n} dimensions; the network reads {self.input_shape}.")
         graph = Graph((k,))
-        slice_op = Dense(basis.reshape(k, n).T.contiguous().to(self.device), origin.reshape(n).to(self.device), (k,))
-        start = graph.add("slice", slice_op, INPUT)
+        basis, origin = (torch.from_numpy(a.copy()).to(self.device, self.dtype) for a in (cut.basis, cut.origin))
+        start = graph.add("slice", Dense(basis, origin, (k,)), INPUT)
         start = graph.add("slice_shape", Gather(None, (n,), self.input_shape), start)
-        return _copy(self.nodes, graph, {INPUT: start}).network(None, self.origin)
+        return replace(_copy(self.nodes, graph, {INPUT: start}).network(None, self.origin), box=cut.window)
 
     def upto(self, layer: str | int, side: str = "post") -> Network:
         """The part of the network from its input to a layer."""
