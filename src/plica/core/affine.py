@@ -70,6 +70,11 @@ def to_numpy(t: Tensor) -> np.ndarray:
     return t.detach().cpu().numpy()
 
 
+def _rows(t: Tensor) -> Tensor:
+    """One row of entries per input, also where an input has no axes."""
+    return t.flatten(1) if t.ndim > 1 else t[:, None]
+
+
 @dataclass(frozen=True, eq=False)
 class Dense:
     """x -> x W' + bias along the last axis.
@@ -143,7 +148,7 @@ class Gather:
 
     def apply(self, *v: Tensor) -> Tensor:
         """Pick."""
-        flat = v[0].flatten(1)
+        flat = _rows(v[0])
         if self.index is not None:
             index = self.index
             if index.ndim == 1:
@@ -156,7 +161,7 @@ class Gather:
 
     def adjoint(self, w: Tensor) -> tuple[Tensor, ...]:
         """Add every output back to where it came from."""
-        flat = w.flatten(1)
+        flat = _rows(w)
         if self.index is None:
             return (flat.reshape(len(flat), *self.input_shape),)
         index = self.index.expand(len(flat), -1) if self.index.ndim == 1 or len(self.index) == 1 else self.index
