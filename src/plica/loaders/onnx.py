@@ -12,7 +12,7 @@ import onnx
 from plica.core.network import INPUT, Graph, Network, Origin
 from plica.errors import ModelError
 from plica.loaders.check import agree
-from plica.loaders.lower import Builder, Operand, Var, typeable
+from plica.loaders.lower import Builder, Operand, Var, typeable, with_axis
 from plica.loaders.onnx_file import checked_tensor, dtype_of, needed_nodes, read_input, read_model
 from plica.loaders.onnx_ops import LOWER, OpNode
 from plica.loaders.onnx_reference import Evaluated, Reading, fold, original_of
@@ -45,7 +45,7 @@ def load_onnx(path: Path, input_shape: Sequence[int] | None = None) -> Network:
     result = values[output]
     if not isinstance(result, Var):
         raise ModelError(f"{path.name}: the output {output!r} does not depend on the input.")
-    network = builder.graph.network(result.name)
+    network = builder.graph.network(with_axis(builder, result).name)
     original = original_of(model, path.name, output, Reading(source, shape, batch))
     difference, explained = agree(network, original)
     if explained:

@@ -44,9 +44,11 @@ class ConvTranspose(OpRun):
         values = x.reshape(len(x), groups, -1, *size)
         weights = weight.reshape(groups, -1, *weight.shape[1:])
         for place in itertools.product(*map(range, kernel)):
-            part = np.einsum("bgi...,gio->bgo...", values, weights[(..., *place)])
+            at: Any = (Ellipsis, *place)
+            part = np.einsum("bgi...,gio->bgo...", values, weights[at])
             offset = [p * d for p, d in zip(place, dilation, strict=True)]
-            out[(..., *_strided(offset, size, stride))] += part
+            to: Any = (Ellipsis, *_strided(offset, size, stride))
+            out[to] += part
         wanted = a["output_shape"]
         if wanted is None and a["auto_pad"] in ("SAME_UPPER", "SAME_LOWER"):
             wanted = [m * s for m, s in zip(size, stride, strict=True)]
@@ -89,11 +91,12 @@ class Pad(OpRun):
     """The evaluator refuses negative padding, which crops."""
 
     def _run(self, x: np.ndarray, pads: Any = None, value: Any = None, axes: Any = None, **a: Any) -> tuple[np.ndarray]:
-        amounts = [int(p) for p in (pads if pads is not None else a.get("pads") or a.get("paddings"))]
+        given: Any = pads if pads is not None else a.get("pads") or a.get("paddings")
+        amounts = [int(p) for p in given]
         where = [int(i) % x.ndim for i in axes] if axes is not None else list(range(x.ndim))
         both = dict(zip(where, zip(amounts[: len(where)], amounts[len(where) :], strict=True), strict=True))
         widths = [both.get(i, (0, 0)) for i in range(x.ndim)]
-        mode = a.get("mode") or "constant"
+        mode: Any = a.get("mode") or "constant"
         if mode == "constant":
             x = x[tuple(slice(max(-low, 0), m - max(-high, 0)) for m, (low, high) in zip(x.shape, widths, strict=True))]
             widths = [(max(low, 0), max(high, 0)) for low, high in widths]

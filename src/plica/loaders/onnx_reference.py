@@ -147,7 +147,8 @@ class Evaluated:
         """Outputs, one row per input."""
         from plica.loaders.onnx_oracle import evaluator
 
-        machine, typed = evaluator(self.model), inputs.astype(self.dtype)
+        machine: Any = evaluator(self.model)
+        typed = inputs.astype(self.dtype)
         if not self.one_by_one:
             out = self._together(machine, typed)
             if out is not None:

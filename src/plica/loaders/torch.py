@@ -17,7 +17,7 @@ from plica.core.affine import Shape
 from plica.core.network import INPUT, Graph, Network, Origin
 from plica.errors import ModelError, ShapeError
 from plica.loaders.check import Original, agree
-from plica.loaders.lower import Builder, Var, typeable
+from plica.loaders.lower import Builder, Var, typeable, with_axis
 from plica.loaders.torch_graph import Source, exported, is_in_place, kind_of, source_of
 from plica.loaders.torch_ops import LOWER
 
@@ -79,8 +79,10 @@ def _network(source: Source, module: nn.Module, shape: Shape, notices: list[str]
     builder = Builder(Graph(shape), fixed=source.fixed, notices=notices)
     if source.outputs > 1:
         builder.notice(f"The module returns {source.outputs} values; the first is the one analysed.")
+    if source.fixed:
+        builder.notice("The module was read with a batch of one: it does not export for any batch.")
     output, wanted = _lower_all(source, builder, shape)
-    network = builder.graph.network(output.name)
+    network = builder.graph.network(with_axis(builder, output).name)
     difference, explained = agree(network, _original(source, module, wanted, origin))
     if explained:
         builder.notice(explained)

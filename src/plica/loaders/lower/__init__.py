@@ -35,6 +35,7 @@ from plica.loaders.lower.moves import (
     squeeze,
     transpose,
     unsqueeze,
+    with_axis,
 )
 from plica.loaders.lower.pools import adaptive_average, adaptive_max, average_pool, ceil_padding, max_pool
 
@@ -89,4 +90,5 @@ __all__ = [
     "typeable",
     "unsqueeze",
     "where",
+    "with_axis",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from plica.loaders import lower
 from plica.loaders.lower import Builder, Operand, Value, Var
@@ -113,6 +114,26 @@ def _view(b: Builder, x: Var, *shape: Any) -> Var:
     return lower.reshape(b, x, sizes(shape))
 
 
+def _like_other(work: Callable[..., Var]) -> Callable[..., Any]:
+    """An operation that takes its shape from another value."""
+
+    def like(b: Builder, x: Operand, other: Operand) -> Any:
+        shape = list(other.original if isinstance(other, Var) else other.shape)
+        if isinstance(x, Var):
+            return work(b, x, shape)
+        return torch.from_numpy(np.array(np.broadcast_to(x, shape) if work is _expand else x.reshape(shape)))
+
+    return like
+
+
+def _movedim(b: Builder, x: Var, source: Any, target: Any) -> Var:
+    moved = [a % x.rank for a in axes(source) or []]
+    rest = [a for a in range(x.rank) if a not in moved]
+    for place, axis in sorted(zip([a % x.rank for a in axes(target) or []], moved, strict=True)):
+        rest.insert(place, axis)
+    return lower.transpose(b, x, rest)
+
+
 def _unflatten(b: Builder, x: Var, dim: int, shape: Sequence[int]) -> Var:
     dim %= x.rank
     rest = math.prod(n for n in shape if n != -1)
@@ -176,7 +197,7 @@ def _without_effect(name: str) -> Callable[..., Value]:
 
 IDENTITIES = (
     *("alias", "alpha_dropout", "clone", "contiguous", "detach", "dropout", "feature_alpha_dropout", "feature_dropout"),
-    *("identity", "lift_fresh", "lift_fresh_copy", "positive"),
+    *("lift_fresh_copy", "positive"),
 )
 
 LOWER: dict[str, Callable[..., Any]] = {name: _without_effect(name) for name in IDENTITIES} | {
@@ -185,10 +206,12 @@ LOWER: dict[str, Callable[..., Any]] = {name: _without_effect(name) for name in 
     "chunk": _chunk,
     "constant_pad_nd": _constant_pad,
     "expand": _expand,
+    "expand_as": _like_other(_expand),
     "flatten": _flatten,
     "flip": _flip,
     "index": _index,
     "index_select": _index_select,
+    "movedim": _movedim,
     "narrow": _narrow,
     "numpy_T": lambda b, x: lower.transpose(b, x, list(range(x.rank))[::-1]),
     "pad": _pad,
@@ -199,14 +222,15 @@ LOWER: dict[str, Callable[..., Any]] = {name: _without_effect(name) for name in 
     "replication_pad1d": _pad_mode("replicate"),
     "replication_pad2d": _pad_mode("replicate"),
     "reshape": _view,
+    "reshape_as": _like_other(_view),
     "roll": _roll,
     "select": _select,
-    "size": _size,
     "slice": _slice,
     "split": _split,
     "split_with_sizes": _split,
     "squeeze": _squeeze,
     "stack": _stack,
+    "swapaxes": _transpose,
     "sym_size": _size,
     "t": _transpose,
     "transpose": _transpose,
@@ -214,4 +238,5 @@ LOWER: dict[str, Callable[..., Any]] = {name: _without_effect(name) for name in 
     "unflatten": _unflatten,
     "unsqueeze": _unsqueeze,
     "view": _view,
+    "view_as": _like_other(_view),
 }
