@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from plica.analyses.moments.integral import Units, rules
 from plica.analyses.moments.tiles import fill, over_tiles, pull
 from plica.analyses.moments.units import Kinks, tails, unit_moments
 from plica.core.choice import Piecewise, relu
-from plica.errors import ShapeError
+from plica.errors import ArgumentError, ShapeError
 
 
 def choice_moments(mean: Tensor, cov: Tensor, kinks: Kinks | Piecewise) -> tuple[Tensor, Tensor]:
@@ -99,8 +98,9 @@ class _Pairs(torch.autograd.Function):
         return torch.from_numpy(out).to(cov)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, seed: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise ArgumentError("create_graph=True: moments are differentiable once; second derivatives are not known.")
         cov, sd, a, jumps, slope = ctx.saved_tensors
         S = _array(cov, np.float32 if cov.dtype == torch.float32 else np.float64)
         inverse, units = inverse_of(_array(sd)), units_of(a, jumps, sd)
