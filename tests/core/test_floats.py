@@ -76,10 +76,10 @@ def test_smallest_singular_value_is_below_the_true_one(smallest, shape):
 
 def test_both_ways_to_bound_a_singular_value():
     M = with_singular_values(np.random.default_rng(5), np.geomspace(1.0, 1e-3, 30), 40)
-    assert 0.0 < floats._by_cholesky(M) <= 1e-3 * (1 + 1e-9)
+    assert 0.0 < floats._by_cholesky(M, M @ M.T) <= 1e-3 * (1 + 1e-9)
     assert 0.5e-3 / 30 < floats._by_inverse(M) <= 1e-3 * (1 + 1e-9)
     M = with_singular_values(np.random.default_rng(5), np.geomspace(1.0, 1e-9, 30), 40)
-    assert floats._by_cholesky(M) == 0.0 < floats._by_inverse(M)
+    assert floats._by_cholesky(M, M @ M.T) == 0.0 < floats._by_inverse(M)
 
 
 def singular_matrices():
@@ -144,3 +144,13 @@ def test_solution_radius_covers_the_error_of_a_solve():
     residual = floats.norm(np.abs(b - value) * (1 + 1e-15) + radius)
     bound = floats.solution_radius(residual, floats.smallest_singular_value(M))
     assert np.linalg.norm(guess - truth) <= bound < 1e-2
+
+
+def test_products_of_a_larger_matrix_serve_its_rows():
+    W = np.random.default_rng(5).normal(size=(40, 30))
+    rows = np.array([3, 7, 11, 39])
+    gram = (W @ W.T)[np.ix_(rows, rows)]
+    exact = np.linalg.svd(W[rows], compute_uv=False)[-1]
+    assert 0.0 < floats.smallest_singular_value(W[rows], gram) <= exact
+    tall = W[:, :5]  # more rows than columns: products of rows are of no use
+    assert 0.0 < floats.smallest_singular_value(tall, tall @ tall.T) <= np.linalg.svd(tall, compute_uv=False)[-1]

@@ -15,6 +15,8 @@ from plica.core.progress import Progress, refuse_above
 from plica.core.result import Standing
 from plica.errors import DataError, ShapeError, SolverError
 
+SHARED = 4  # decisions after which the products of all rows are worth their cost
+
 
 @dataclass(frozen=True)
 class Basis:
@@ -63,6 +65,8 @@ class LayerRows:
         self.scaled, self.exponents, self.are_level = _levelled(rows)
         self.norms = floats.row_norms(self.scaled)
         self._line, self._sign = _lines(self.scaled)
+        self._decided = 0
+        self._products: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -80,7 +84,7 @@ class LayerRows:
             "Raise max_bytes.",
         )
         for chosen in self._candidates(rows) if self.are_level else ():
-            sigma = floats.smallest_singular_value(self.scaled[chosen])
+            sigma = floats.smallest_singular_value(self.scaled[chosen], self._gram(chosen))
             if sigma > 0.0:
                 return Basis(chosen, sigma, Standing.RIGOROUS)
         exact, _ = integers.to_integers(self.scaled[rows])
@@ -89,6 +93,14 @@ class LayerRows:
             raise SolverError(f"the rank of {len(rows)} rows modulo a prime is below their exact rank.")
         sigma = floats.smallest_singular_value(self.scaled[kept]) if self.are_level else 0.0
         return Basis(kept, sigma, Standing.CERTIFIED)
+
+    def _gram(self, chosen: np.ndarray) -> np.ndarray | None:
+        """Products of some rows, picked from those of all rows once enough decisions share them."""
+        m = len(self.scaled)
+        self._decided += 1
+        if self._products is None and self._decided > SHARED and 32 * m * m <= self.progress.max_bytes:
+            self._products = self.scaled @ self.scaled.T
+        return None if self._products is None else self._products[np.ix_(chosen, chosen)]
 
     def _candidates(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """Sets of min(k, n) rows that may be independent, cheapest first."""

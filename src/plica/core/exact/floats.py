@@ -90,7 +90,7 @@ def combination(M: np.ndarray, x: np.ndarray, norms: np.ndarray | None = None) -
     return M.T @ x, raised(gamma(k) * bulk, 2) + k * n * TINY
 
 
-def smallest_singular_value(M: np.ndarray) -> float:
+def smallest_singular_value(M: np.ndarray, gram: np.ndarray | None = None) -> float:
     """Proven lower bound of the smallest of the min(k, n) singular values of M; 0.0 when nothing is proven.
 
     A positive answer proves that the rows (k <= n) or the columns (k >= n) are linearly independent.
@@ -99,20 +99,23 @@ def smallest_singular_value(M: np.ndarray) -> float:
     ----------
     M : ndarray, shape (k, n)
         Finite. Rows of similar norm give the best bound: scale them first (by powers of two, exactly).
+    gram : ndarray, shape (k, k), optional
+        ``M @ M.T`` as floats gave it, for k <= n; overwritten. Rows of a larger product will do.
 
     Notes
     -----
     First by a Cholesky factor of the shifted Gram matrix, which works to condition numbers of about 1e6 and costs
     k^2 n + k^3/3; then by an approximate inverse, to about 1e13, at several times the cost.
     """
-    M = M if M.shape[0] <= M.shape[1] else M.T
+    if M.shape[0] > M.shape[1]:
+        M, gram = M.T, None
     if not M.shape[0]:
         return float("inf")
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return _by_cholesky(M) or _by_inverse(M)
+        return _by_cholesky(M, M @ M.T if gram is None else gram) or _by_inverse(M)
 
 
-def _by_cholesky(M: np.ndarray) -> float:
+def _by_cholesky(M: np.ndarray, gram: np.ndarray) -> float:
     """Bound from a Cholesky factor of ``H = fl(M M' - tau I)`` (after Rump, BIT 46 (2006) 433-452).
 
     Proof. Let t bound both |M|_F^2 and tr fl(M M'). (1) ``|fl(M M') - M M'|_F <= gamma_n t`` since entry (i, j) errs
@@ -123,7 +126,6 @@ def _by_cholesky(M: np.ndarray) -> float:
     Underflow adds at most k^2 (n + k + 4) eta (1 + sqrt t), below u t in the admitted range: two more in the index.
     """
     k, n = M.shape
-    gram = M @ M.T
     trace = raised(float(np.trace(gram)), n + k)
     error = raised(gamma(n + 2 * k + 10) * trace, 1)
     if not 1.0 / _SAFE < trace < _SAFE or error >= trace:
