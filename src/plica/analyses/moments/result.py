@@ -1,0 +1,87 @@
+"""What moments answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from plica.core.result import Result
+from plica.errors import ArgumentError
+
+
+@dataclass(frozen=True, repr=False)
+class MomentsResult(Result):
+    """Mean and covariance of a network's output under Gaussian noise at its input.
+
+    Attributes
+    ----------
+    method : str
+        "exact", "moment_matching", "two_stage" or "monte_carlo".
+    mean : ndarray, shape output_shape
+    covariance : ndarray, shape (d, d)
+        Of the d outputs in flat order; symmetric.
+    standard_error : ndarray, shape output_shape, or None
+        Of the mean, for "monte_carlo".
+    covariance_standard_error : ndarray, shape (d, d), or None
+        Of every entry of the covariance, for "monte_carlo".
+    samples : int
+        Inputs drawn; 0 for a formula.
+    reason : str
+        What the method does and how far to trust it, in a sentence.
+    """
+
+    method: str
+    mean: np.ndarray
+    covariance: np.ndarray
+    standard_error: np.ndarray | None
+    covariance_standard_error: np.ndarray | None
+    samples: int
+    reason: str
+
+    @property
+    def standard_deviation(self) -> np.ndarray:
+        """Standard deviation of every output, shape output_shape."""
+        return np.sqrt(self.covariance.diagonal().clip(min=0.0)).reshape(self.mean.shape)
+
+    def standardised_errors(self, sampled: MomentsResult) -> tuple[np.ndarray, np.ndarray]:
+        """Differences from a Monte Carlo result of the same question, in its standard errors.
+
+        Parameters
+        ----------
+        sampled : MomentsResult
+            Of method "monte_carlo".
+
+        Returns
+        -------
+        mean : ndarray, shape output_shape
+        covariance : ndarray, shape (d, d)
+            Of exact moments about 95 % lie within 2; 0 where neither varies.
+
+        Raises
+        ------
+        ArgumentError
+            When `sampled` was not sampled or has other outputs.
+        """
+        mean_error, covariance_error = sampled.standard_error, sampled.covariance_standard_error
+        if mean_error is None or covariance_error is None:
+            raise ArgumentError(f"sampled: got a result of method {sampled.method!r}; it needs 'monte_carlo'.")
+        if sampled.mean.shape != self.mean.shape:
+            raise ArgumentError(f"sampled: its outputs have shape {sampled.mean.shape}, these {self.mean.shape}.")
+        return (
+            _ratio(self.mean - sampled.mean, mean_error),
+            _ratio(self.covariance - sampled.covariance, covariance_error),
+        )
+
+    def summary(self) -> str:
+        """The method, and mean and standard deviation of the first outputs."""
+        pairs = list(zip(self.mean.ravel(), self.standard_deviation.ravel(), strict=True))
+        shown = ", ".join(f"{m:.4g} +- {s:.3g}" for m, s in pairs[:10])
+        more = f" and {len(pairs) - 10} more" if len(pairs) > 10 else ""
+        return f"{self.method}: {self.reason}\noutputs: {shown}{more}"
+
+
+def _ratio(difference: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """difference / error, 0 where the difference is rounding only."""
+    rounding = np.abs(difference) <= 1e-12 * (1 + np.abs(difference))
+    return np.where(rounding & (error == 0), 0.0, difference / np.where(error > 0, error, 1e-300))
