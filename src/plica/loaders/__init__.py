@@ -55,9 +55,7 @@ def load(
     if isinstance(model, Network):
         return model
     if not isinstance(model, (str, PathLike)):
-        from plica.loaders.weights import with_weights
-
-        return _module(with_weights(model, weights), input_shape)
+        return _module(model, input_shape, weights)
     if weights is not None:
         raise ArgumentError("weights= belongs to a torch module: plica.load(module, weights='file.safetensors').")
     path = Path(fspath(model))
@@ -74,14 +72,15 @@ def load(
     raise ModelError(_unknown(path))
 
 
-def _module(module: nn.Module, input_shape: Sequence[int] | None) -> Network:
+def _module(module: nn.Module, input_shape: Sequence[int] | None, weights: str | PathLike[str] | None) -> Network:
     from torch import nn
 
     if not isinstance(module, nn.Module):
         raise ArgumentError(f"plica.load takes a path or a torch.nn.Module; got {type(module).__name__}.")
     from plica.loaders.torch import load_module
+    from plica.loaders.weights import with_weights
 
-    return load_module(module, input_shape)
+    return load_module(with_weights(module, weights), input_shape, name=type(module).__name__)
 
 
 def _unknown(path: Path) -> str:

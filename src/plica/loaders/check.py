@@ -43,7 +43,7 @@ def sample_inputs(shape: tuple[int, ...], count: int = COUNT, seed: int = 0) -> 
     """Random inputs in two batches: normal ones with uniform ones in [0, 1], and normal ones of a wide spread."""
     rng = np.random.default_rng(seed)
     usual = np.concatenate([rng.standard_normal((count, *shape)), rng.random((count, *shape))])
-    return [usual.astype(np.float32), (WIDE * rng.standard_normal((count // 2, *shape))).astype(np.float32)]
+    return [usual.astype(np.float32), (WIDE * rng.standard_normal((count, *shape))).astype(np.float32)]
 
 
 def agree(network: Network, original: Original) -> tuple[float, str]:

@@ -25,7 +25,18 @@ PLAIN = re.compile(
     r"(archive_format|archive_version|byteorder|version|\.data/(version|serialization_id)|models/\w+\.json"
     r"|data/(weights|constants)/\w+_config\.json|data/weights/weight_\d+|data/constants/tensor_\d+)"
 )
-SAFE_EXPRESSION = re.compile(r"(?!.*__)[\w\s+*/%(),<>=&|~-]*")  # sizes; torch evaluates them as Python
+# What torch resolves, compiles or evaluates of an archive's description: nothing but this may stand there.
+SIZE = re.compile(
+    r"(Symbol\('\w+'(, \w+=(True|False))*\)|Integer|Add|Mul|Pow|Mod|FloorDiv|CeilToInt|Max|Min|[su]\d+|\d+"
+    r"|[\s+*/%(),<>=-])*"
+)
+OPERATION = re.compile(
+    r"torch\.ops\.aten\.(?!from_file)\w+\.\w+|math\.(ceil|floor|trunc)|torch\.sym_\w+"
+    r"|_operator\.(getitem|add|sub|mul|floordiv|truediv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_)"
+    r"|(?!torch|_operator|math|#).*"
+)
+WORD = re.compile(r"[\w.]*")
+CHECKED = {"expr_str": SIZE, "target": OPERATION, "name": WORD, "forward_arg_names": WORD}
 MAX_BYTES = 1 << 34
 MAX_DESCRIPTION = 1 << 27
 
@@ -131,12 +142,14 @@ def _description(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
 
 
 def _is_plain(description: Any) -> bool:
-    """Whether a description names no pickled weights and holds no expression but sizes."""
-    return not any(
-        (key == "use_pickle" and value)
-        or (key == "expr_str" and not (isinstance(value, str) and SAFE_EXPRESSION.fullmatch(value)))
-        for key, value in _entries(description)
-    )
+    """Whether a description asks for no pickle and holds nothing that torch would run but operations on tensors."""
+    for key, value in _entries(description):
+        if key in ("use_pickle", "guards_code") and value:
+            return False
+        words = value if isinstance(value, list) else [value]
+        if key in CHECKED and not all(CHECKED[key].fullmatch(w) for w in words if isinstance(w, str)):
+            return False
+    return True
 
 
 def _entries(description: Any) -> Iterator[tuple[str, Any]]:
