@@ -1,224 +1,160 @@
-"""The contract of choice nodes: one row per function in a table, every clause checked on knots, ties and between."""
+"""Choice nodes: value, choose, freeze and margins agree with each other, knots and ties included."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import math
-import pkgutil
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 
-import plica.core
-from plica.core.affine import Affine, Gather, Scale, evaluate
-from plica.core.choice import (
-    Choice,
-    MaxOver,
-    Piecewise,
-    absolute,
-    clip,
-    leaky_relu,
-    relu,
-    soft_threshold,
-    windows,
-)
+from plica.core.affine import evaluate
+from plica.core.choice import Choice, MaxOver, Piecewise, absolute, clip, leaky_relu, relu, soft_threshold, windows
 
+GRID = torch.arange(-3.0, 3.25, 0.25, dtype=torch.float64)  # hits every knot below
+SHAPE = (len(GRID),)
+PRELU = leaky_relu((2, 3), torch.tensor([[0.25], [-0.5]]))
 
-def tensor(values) -> torch.Tensor:
-    return torch.tensor(np.asarray(values, dtype=np.float64))
-
-
-def pool(shape, kernel, stride=None, padding=None, dilation=None) -> MaxOver:
-    axes = len(kernel)
-    return windows(
-        shape,
-        kernel,
-        stride=stride or (1,) * axes,
-        padding=padding or ((0, 0),) * axes,
-        dilation=dilation or (1,) * axes,
-    )
-
-
-PRELU = tensor([0.25, -2.0]).reshape(2, 1, 1)
-# name -> the node, and its value by definition
-SCALAR: dict[str, tuple[Piecewise, object]] = {
-    "relu": (relu((2, 3)), lambda z: np.maximum(z, 0)),
-    "leaky": (leaky_relu((2, 3), 0.25), lambda z: np.where(z > 0, z, 0.25 * z)),
-    "leaky of slope one": (leaky_relu((2, 3), 1.0), lambda z: z),
-    "leaky beyond one": (leaky_relu((2, 3), 2.0), lambda z: np.minimum(z, 2 * z) * (z > 0) + 2 * z * (z <= 0)),
-    "prelu": (leaky_relu((2, 3, 1), PRELU), lambda z: np.where(z > 0, z, z * PRELU.numpy())),
-    "abs": (absolute((2, 3)), np.abs),
-    "clip": (clip((2, 3), -1.0, 2.0), lambda z: np.clip(z, -1, 2)),
-    "relu6": (clip((6,), 0.0, 6.0), lambda z: np.clip(z, 0, 6)),
-    "clip to one point": (clip((6,), 1.0, 1.0), lambda z: np.clip(z, 1, 1)),
-    "clip from below": (clip((6,), -1.0, math.inf), lambda z: np.maximum(z, -1)),
-    "clip from above": (clip((6,), -math.inf, 2.0), lambda z: np.minimum(z, 2)),
-    "soft threshold": (soft_threshold((6,), 1.0), lambda z: np.sign(z) * np.maximum(np.abs(z) - 1, 0)),
+# name -> node and the function it stands for
+SCALAR = {
+    "relu": (relu(SHAPE), torch.relu),
+    "leaky": (leaky_relu(SHAPE, 0.125), lambda z: F.leaky_relu(z, 0.125)),
+    "leaky, decreasing": (leaky_relu(SHAPE, -2.0), lambda z: F.leaky_relu(z, -2.0)),
+    "abs": (absolute(SHAPE), torch.abs),
+    "clip": (clip(SHAPE, -1.0, 0.5), lambda z: z.clamp(-1.0, 0.5)),
+    "clip from below": (clip(SHAPE, -0.5, math.inf), lambda z: z.clamp(min=-0.5)),
+    "clip from above": (clip(SHAPE, -math.inf, 2.0), lambda z: z.clamp(max=2.0)),
+    "soft threshold": (soft_threshold(SHAPE, 0.75), lambda z: F.softshrink(z, 0.75)),
 }
-MAXIMA: dict[str, MaxOver] = {
-    "maxout": MaxOver(torch.tensor([[0, 1, 2], [5, 3, 4]]), (2, 3), (2,)),
-    "repeated": MaxOver(torch.tensor([[0, 0, 1], [1, 2, 1]]), (6,), (2, 1)),
-    "border": MaxOver(torch.tensor([[-1, 0, 1], [2, -1, -1], [5, 4, -1]]), (6,), (3,)),
-    "groups of one": MaxOver(torch.tensor([[3], [1]]), (6,), (2,)),
-    "pool": pool((1, 2, 3), (2, 2)),
-    "pool 1-d": pool((2, 3), (2,), padding=((1, 1),)),
-    "pool with everything": pool((1, 3, 2), (2, 2), (2, 1), ((1, 0), (0, 1)), (1, 1)),
-    "pool of one place": pool((2, 3, 1), (1, 1)),
-}
-ALL: dict[str, Choice] = {**{k: op for k, (op, _) in SCALAR.items()}, **MAXIMA}
-scalar = pytest.mark.parametrize(("op", "definition"), SCALAR.values(), ids=SCALAR)
-maxima = pytest.mark.parametrize("op", MAXIMA.values(), ids=MAXIMA)
-every = pytest.mark.parametrize("op", ALL.values(), ids=ALL)
+each_function = pytest.mark.parametrize(("op", "function"), SCALAR.values(), ids=SCALAR.keys())
 
 
-def inputs(op) -> torch.Tensor:
-    """Small integers, where everything is tied or on a knot, halves, and ordinary numbers."""
-    rng, shape = np.random.default_rng(0), op.input_shape
-    ties = rng.integers(-2, 4, size=(60, *shape)) / rng.choice([1, 2], size=(60, *(1,) * len(shape)))
-    return tensor(np.concatenate([np.zeros((1, *shape)), ties, rng.normal(size=(20, *shape)) * 2]))
-
-
-def test_every_choice_class_of_the_core_is_in_the_table():
-    found = set()
-    for module in pkgutil.walk_packages(plica.core.__path__, "plica.core."):
-        for cls in vars(importlib.import_module(module.name)).values():
-            if inspect.isclass(cls) and hasattr(cls, "choose") and hasattr(cls, "freeze") and cls is not Choice:
-                found.add(cls)
-    assert found == {type(op) for op in ALL.values()}
-
-
-@every
-def test_choices_satisfy_the_protocol(op):
-    assert isinstance(op, Choice)
-    assert not isinstance(op, Affine)
-    z = inputs(op)
+@each_function
+def test_scalar_functions(op, function):
+    z = torch.stack([GRID, -GRID])
+    assert isinstance(op, Choice) and op.shape(SHAPE) == SHAPE
+    assert torch.equal(op.value(z), function(z))
     branches = op.choose(z)
-    assert branches.dtype == op.dtype == torch.uint8
-    assert branches.shape == op.value(z).shape == (len(z), *op.shape(op.input_shape))
-    assert op.margins(branches).shape(op.input_shape) == (op.faces * math.prod(op.shape(op.input_shape)),)
+    assert branches.dtype == op.dtype == torch.uint8 and branches.shape == z.shape
+    assert torch.equal(evaluate(op.freeze(branches), z), function(z))
 
 
-@scalar
-def test_scalar_functions_are_what_they_say(op, definition):
-    z = inputs(op)
-    assert np.array_equal(op.value(z).numpy(), definition(z.numpy()))
+@each_function
+def test_margins_of_scalar_functions_are_right_exactly_on_their_branches(op, function):
+    z = torch.stack([GRID, -GRID])
+    own = op.choose(z)
+    knots = op.knots.reshape(-1).tolist()
+    for branch in range(len(knots) + 1):
+        branches = torch.full_like(own, branch)
+        margins = evaluate(op.margins(branches), z).reshape(2, op.faces, -1)
+        low, high = ([-math.inf, *knots][branch], [*knots, math.inf][branch])
+        assert torch.equal((margins >= 0).all(1), (z >= low) & (z <= high))  # closed: a knot belongs to both sides
+        assert torch.equal((margins == 0).any(1), sum(z == k for k in knots) > 0)
+        inside = (z >= low) & (z <= high)
+        assert torch.equal(evaluate(op.freeze(branches), z)[inside], function(z)[inside])
 
 
-@maxima
-def test_maxima_are_the_largest_and_the_lowest_of_them(op):
-    z = inputs(op)
-    flat, winners = z.flatten(1), op.choose(z).flatten(1)
-    for row, value, winner in zip(flat.tolist(), op.value(z).flatten(1).tolist(), winners.tolist(), strict=True):
-        for group, v, w in zip(op.index.tolist(), value, winner, strict=True):
-            members = [row[i] if i >= 0 else -math.inf for i in group]
-            assert v == max(members)
-            assert w == members.index(max(members))
+@each_function
+def test_on_a_knot_the_lower_branch(op, function):
+    for j, knot in enumerate(op.knots.reshape(-1).tolist()):
+        z = torch.full((1, *SHAPE), knot, dtype=torch.float64)
+        assert (op.choose(z) == j).all()
+        assert (op.choose(z + 1e-9) == j + 1).all()
 
 
-@every
-def test_the_frozen_node_is_the_function_at_its_point(op):
-    z = inputs(op)
-    node = op.freeze(op.choose(z))
-    assert isinstance(node, (Scale, Gather))
-    assert torch.equal(evaluate(node, z), op.value(z))
-    alone = op.freeze(op.choose(z[3:4]))
-    assert torch.equal(evaluate(alone, z[3:4])[0], op.value(z)[3])
+@each_function
+def test_values_can_be_differentiated(op, function):
+    z = (GRID[None] + 0.1).requires_grad_()
+    (slope,) = torch.autograd.grad(op.value(z).sum(), z)
+    (expected,) = torch.autograd.grad(function(z).sum(), z)
+    assert torch.equal(slope, expected)
 
 
-@every
-def test_margins_are_not_negative_exactly_where_the_branches_are_right(op):
-    """At every point and for the branches of every point: right means that they give the function's value."""
-    z = inputs(op)
-    for branches in op.choose(z).unique(dim=0):
-        node, frozen = op.margins(branches[None]), op.freeze(branches[None])
-        inside = (evaluate(node, z) >= 0).all(1)
-        assert bool(inside.any())
-        assert torch.equal(evaluate(frozen, z)[inside], op.value(z)[inside])
-        for i in (~inside).nonzero()[:, 0].tolist():
-            assert not torch.equal(op.choose(z[i : i + 1])[0], branches)
+def test_monotone():
+    assert relu(SHAPE).monotone and clip(SHAPE, 0, 1).monotone and soft_threshold(SHAPE, 1).monotone
+    assert not absolute(SHAPE).monotone and not PRELU.monotone
 
 
-@maxima
-def test_a_wrong_winner_has_a_negative_margin(op):
-    z = inputs(op)
-    flat, faces = z.flatten(1), op.faces
-    for i in range(len(z)):
-        for g, group in enumerate(op.index.tolist()):
-            members = [float(flat[i, m]) if m >= 0 else -math.inf for m in group]
-            for wrong, value in enumerate(members):
-                if group[wrong] < 0:
-                    continue
-                branches = op.choose(z[i : i + 1]).reshape(1, -1)
-                branches[0, g] = wrong
-                rows = evaluate(op.margins(branches.reshape(1, *op.output_shape)), z[i : i + 1])[0]
-                mine = rows.reshape(-1, faces)[g] if faces else rows
-                assert bool((mine >= 0).all()) == (value == max(members))
-                others = [v for k, v in enumerate(members) if k != wrong]
-                assert mine.tolist() == [value - v if v > -math.inf else 1.0 for v in others]
+def test_slopes_of_channels():
+    z = torch.tensor([[[-1.0, 0.0, 2.0], [-1.0, 0.0, 2.0]]]).double()
+    expected = torch.tensor([[[-0.25, 0.0, 2.0], [0.5, 0.0, 2.0]]]).double()
+    assert torch.equal(PRELU.value(z), expected)
+    branches = PRELU.choose(z)
+    assert branches.flatten().tolist() == [0, 0, 1, 0, 0, 1]
+    assert torch.equal(evaluate(PRELU.freeze(branches), z), expected)
+    assert evaluate(PRELU.margins(branches), z).flatten().tolist() == [1, 0, 2, 1, 0, 2]
 
 
-@scalar
-def test_margins_stand_knot_after_knot(op, definition):
-    z = inputs(op)[:7]
+def test_knots_of_channels():
+    op = Piecewise("step", torch.tensor([[[1.0], [-1.0]]]).double(), torch.tensor([0.0, 1.0]).double()[:, None, None],
+                   torch.tensor([[[0.0], [0.0]], [[-1.0], [1.0]]]).double(), (2, 2))  # fmt: skip
+    z = torch.tensor([[[1.0, 3.0], [-1.0, 0.0]]]).double()
     branches = op.choose(z)
-    rows = evaluate(op.margins(branches), z).reshape(len(z), op.faces, -1)
-    for j, knot in enumerate(op.knots):
-        distance = (z - knot).flatten(1)
-        assert torch.equal(rows[:, j], torch.where(branches.flatten(1) > j, distance, -distance))
+    assert branches.flatten().tolist() == [0, 1, 0, 1]
+    assert op.value(z).flatten().tolist() == [0, 2, 0, 1]
+    assert evaluate(op.margins(branches), z).flatten().tolist() == [0, 2, 0, 1]
 
 
-@scalar
-def test_on_a_knot_the_lower_branch(op, definition):
-    for j, knot in enumerate(op.knots):
-        z = torch.zeros(1, *op.input_shape, dtype=torch.float64) + knot
-        lowest = int((op.knots.reshape(len(op.knots), -1)[:, 0] < float(knot.flatten()[0])).sum())
-        assert bool((op.choose(z) == lowest).all()), j
-        above = torch.nextafter(z, torch.full_like(z, math.inf))
-        assert bool((op.choose(above) > lowest).all())
+# --- maxima --------------------------------------------------------------------------------------------------------
 
 
-@scalar
-def test_functions_are_continuous(op, definition):
-    """Neighbouring branches agree on the knot between them: no jump."""
-    for j, knot in enumerate(op.knots):
-        low = op.slopes[j] * knot + op.intercepts[j]
-        high = op.slopes[j + 1] * knot + op.intercepts[j + 1]
-        assert torch.equal(low, high)
+def test_the_lowest_position_wins_a_tie():
+    op = MaxOver(torch.tensor([[0, 1, 2], [2, 1, 0], [-1, 2, 2]]), (3,), (3,))
+    z = torch.tensor([[1.0, 1.0, 1.0], [0.0, 2.0, 2.0], [3.0, 2.0, 3.0]]).double()
+    assert op.choose(z).tolist() == [[0, 0, 1], [1, 0, 1], [0, 0, 1]]
+    assert op.value(z).tolist() == [[1, 1, 1], [2, 2, 2], [3, 3, 3]]
 
 
-def test_monotone_functions():
-    monotone = {name for name, (op, _) in SCALAR.items() if op.monotone}
-    assert set(SCALAR) - monotone == {"prelu", "abs"}
+def test_margins_of_maxima():
+    op = MaxOver(torch.tensor([[0, 1, 2], [-1, 2, -1]]), (3,), (2,))
+    z = torch.tensor([[1.0, 4.0, -2.0], [5.0, 5.0, 0.0]]).double()
+    branches = op.choose(z)
+    assert branches.tolist() == [[1, 1], [0, 1]]
+    assert op.faces == 2
+    assert evaluate(op.margins(branches), z).tolist() == [[3, 6, 1, 1], [0, 5, 1, 1]]  # 1: no other unit
+    wrong = torch.tensor([[2, 1], [2, 1]], dtype=torch.uint8)
+    assert (evaluate(op.margins(wrong), z)[:, :2] < 0).all()
 
 
-@every
-def test_gradients_are_those_of_the_frozen_node(op):
-    z = torch.from_numpy(np.random.default_rng(1).permutation(math.prod(op.input_shape) * 2) * 0.37 - 1.9)
-    z = z.reshape(2, *op.input_shape).requires_grad_()
-    out = op.value(z)
-    w = tensor(np.random.default_rng(2).normal(size=out.shape))
-    (gradient,) = torch.autograd.grad((out * w).sum(), z)
-    assert torch.equal(gradient, op.freeze(op.choose(z.detach())).adjoint(w)[0])
+@pytest.mark.parametrize("seed", range(5))
+def test_margins_of_maxima_are_right_exactly_for_winners(seed):
+    rng = np.random.default_rng(seed)
+    op = MaxOver(torch.from_numpy(rng.integers(-1, 6, size=(4, 3))).clamp(min=torch.tensor([0, -1, -1])), (6,), (4,))
+    z = torch.from_numpy(rng.integers(-2, 3, size=(20, 6))).double()
+    candidates = op.candidates(z)
+    for position in range(3):
+        branches = torch.full((20, 4), position, dtype=torch.uint8)
+        there = op.index[:, position] >= 0
+        margins = evaluate(op.margins(branches), z).reshape(20, 4, 2)
+        wins = candidates[:, :, position] == candidates.amax(-1)
+        assert torch.equal((margins >= 0).all(-1)[:, there], wins[:, there])
+        picked = evaluate(op.freeze(branches), z)
+        assert torch.equal(picked[:, there], candidates[:, there, position])
 
 
-@pytest.mark.parametrize("kernel", [1, 2, 3])
-@pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("dilation", [1, 2])
-def test_windows_are_those_of_torch(kernel, stride, dilation):
-    z = tensor(np.random.default_rng(0).normal(size=(2, 3, 7, 8)))
-    pad = kernel // 2
-    ours = pool((3, 7, 8), (kernel, kernel), (stride, stride), ((pad, pad),) * 2, (dilation, dilation)).value(z)
-    assert torch.equal(ours, torch.nn.functional.max_pool2d(z, kernel, stride, pad, dilation))
-    line = pool((3, 7), (kernel,), (stride,), ((pad, pad),), (dilation,)).value(z[..., 0])
-    assert torch.equal(line, torch.nn.functional.max_pool1d(z[..., 0], kernel, stride, pad, dilation))
+@pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (2, 1, 1), (1, 1, 2), (3, 0, 1), (2, 1, 2)])
+def test_windows_are_torch_pooling(stride, padding, dilation):
+    shape, pads = (2, 7, 6), ((padding, padding), (padding, padding))
+    op = windows(shape, (3, 2), stride=(stride, stride), padding=pads, dilation=(dilation, dilation))
+    z = torch.from_numpy(np.random.default_rng(0).normal(size=(3, *shape))) - 5
+    expected = F.max_pool2d(z, (3, 2), stride, padding, dilation)
+    assert op.shape(shape) == tuple(expected.shape[1:])
+    assert torch.equal(op.value(z), expected)
+    assert torch.equal(evaluate(op.freeze(op.choose(z)), z), expected)
+    assert (evaluate(op.margins(op.choose(z)), z) >= 0).all()
 
 
-def test_windows_with_uneven_borders():
-    z = tensor(np.random.default_rng(0).normal(size=(1, 2, 4, 5)))
-    op = pool((2, 4, 5), (2, 3), (2, 2), ((1, 0), (0, 2)))
-    padded = torch.nn.functional.pad(z, (0, 2, 1, 0), value=-math.inf)
-    assert torch.equal(op.value(z), torch.nn.functional.max_pool2d(padded, (2, 3), (2, 2)))
-    assert op.output_shape == (2, 2, 3)
-    assert bool((op.index < 0).any())
+def test_windows_in_one_dimension_and_uneven_borders():
+    op = windows((2, 5), (2,), stride=(2,), padding=((1, 0),), dilation=(1,))
+    z = torch.arange(10.0, dtype=torch.float64).reshape(1, 2, 5)
+    assert op.value(z).tolist() == [[[0, 2, 4], [5, 7, 9]]]
+    assert op.index.tolist() == [[-1, 0], [1, 2], [3, 4], [-1, 5], [6, 7], [8, 9]]
+
+
+def test_groups_of_one_unit_have_no_margins():
+    op = MaxOver(torch.tensor([[1], [0]]), (2,), (2,))
+    z = torch.tensor([[1.0, 2.0]]).double()
+    branches = op.choose(z)
+    assert op.faces == 0 and evaluate(op.margins(branches), z).shape == (1, 0)
+    assert evaluate(op.freeze(branches), z).tolist() == [[2, 1]]

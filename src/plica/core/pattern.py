@@ -151,9 +151,11 @@ def affine_ball(op: Affine, balls: list[Ball], *, constant: bool, use_grid: bool
     magnitude, g = op.magnitude(), gamma(2 * op.terms + 4)
     if use_grid and (grids := _node_grids(op)) is not None:
         size = magnitude.apply(*(b.value.abs() for b in balls))
+        alone = size == 0  # only the bias is left (a black patch of an image): nothing rounds
         size = size if bias is None else size + bias.abs()
         spread = magnitude.apply(*(b.error for b in balls))
-        error = spread * (1 + g) + torch.where(_is_exact(size, grids, balls, constant=constant), 0.0, g * size)
+        whole = alone | _is_exact(size, grids, balls, constant=constant)
+        error = spread * (1 + g) + torch.where(whole, 0.0, g * size)
     else:
         error = magnitude.apply(*(g * b.value.abs() + (1 + g) * b.error for b in balls))
         error = error if bias is None else error + g * bias.abs()
