@@ -2,22 +2,24 @@
 
 A point and some directions are the columns of a matrix; every affine node multiplies them exactly (Python integers with
 one common scale), every choice node is decided by the first column in which it is not tied. The bias counts for the
-first column only. Cost: one big-integer product per nonzero weight and column; numbers grow by about the width of a
-weight per layer.
+first column only. Numbers grow by about the width of a weight (53 bits and the spread of the exponents) per layer.
+Products with weights are float products of short limbs, exact because no sum of them reaches 2^53.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from torch import Tensor
 
-from plica.core.affine import Affine, Scale
+from plica.core.affine import Affine, Dense, Scale
 from plica.core.choice import MaxOver, Piecewise
+from plica.core.conv import Conv, Transposed
 
 Integers = np.ndarray  # of dtype object, Python integers
 
@@ -118,6 +120,37 @@ def _product(matrix: sp.csr_array, v: Columns) -> Columns:
     return Columns(out, v.scale * Fraction(2) ** exponent)
 
 
+def _limbs(whole: Integers, bits: int) -> np.ndarray:
+    """Integers as sums of limbs * 2^(bits * position): floats below 2^bits with the integers' signs, lowest first."""
+    sign, rest = np.where(whole < 0, -1.0, 1.0), abs(whole)
+    limbs: list[np.ndarray] = []
+    while not limbs or rest.any():
+        limbs.append((rest & (2**bits - 1)).astype(np.float64) * sign)
+        rest = np.right_shift(rest, bits)
+    return np.stack(limbs)
+
+
+def _weighted(op: Dense | Conv | Transposed, v: Columns) -> Columns:
+    """The linear part of a node with a weight: float products of limbs so short that no sum of them rounds."""
+    node = op.node if isinstance(op, Transposed) else op
+    assert isinstance(node, (Dense, Conv))
+    whole, exponent = to_integers(node.weight.detach().cpu().numpy())
+    bits = (53 - op.terms.bit_length()) // 2
+    weights, values = _limbs(whole, bits), _limbs(v.numerator.T, bits)
+    shape = node.input_shape if node is op else node.shape(node.input_shape)
+    batch = torch.from_numpy(values.reshape(-1, *shape))
+    size = math.prod(op.shape(shape))
+    sums = np.zeros((len(weights) + len(values) - 1, values.shape[1], size), dtype=np.int64)
+    for i, limb in enumerate(weights):
+        part = replace(node, weight=torch.from_numpy(limb), bias=None)
+        out = part.apply(batch) if node is op else part.adjoint(batch)[0]
+        sums[i : i + len(values)] += out.reshape(*values.shape[:2], size).numpy().astype(np.int64)
+    total = np.zeros(sums.shape[1:], dtype=object)
+    for row in sums[::-1]:
+        total = total * 2**bits + row
+    return Columns(total.T, v.scale * Fraction(2) ** exponent)
+
+
 def _array(t: Tensor, shape: tuple[int, ...]) -> np.ndarray:
     """A parameter (possibly with a batch axis of one) at every unit, flat."""
     return np.broadcast_to(t.detach().cpu().numpy().astype(np.float64), (1, *shape)).ravel()
@@ -133,7 +166,10 @@ def _divide(v: Columns, divisor: np.ndarray) -> Columns:
 
 def affine(op: Affine, out_shape: tuple[int, ...], *inputs: Columns) -> Columns:
     """Push columns through an affine node without batch axis."""
-    parts = [_product(matrix, v) for matrix, v in zip(op.entries(), inputs, strict=True)]
+    if isinstance(getattr(op, "node", op), (Dense, Conv)):
+        parts = [_weighted(op, inputs[0])]  # type: ignore[arg-type]
+    else:
+        parts = [_product(matrix, v) for matrix, v in zip(op.entries(), inputs, strict=True)]
     out = parts[0]
     for part in parts[1:]:
         out = add(out, part)
