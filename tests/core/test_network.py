@@ -10,7 +10,7 @@ import zoo
 from plica.core.affine import Concat, Dense, Gather, Sum
 from plica.core.choice import relu
 from plica.core.conv import Transposed
-from plica.core.domain import Box, Plane
+from plica.core.domain import Box, Plane, Segment
 from plica.core.network import INPUT, Graph, Node, Origin
 from plica.errors import ArgumentError, DeviceError, ShapeError
 
@@ -167,12 +167,15 @@ def test_block_is_the_affine_map_from_a_layers_own_input():
 def test_on_a_slice():
     net = conv_net()
     rng = np.random.default_rng(0)
-    plane = Plane(rng.normal(size=6), rng.normal(size=(2, 6)))
+    plane = Plane(rng.normal(size=6), rng.normal(size=(6, 2)))
     small, s = net.on(plane), rng.normal(size=(5, 2))
     assert small.input_shape == (2,) and small.choices == net.choices
-    torch.testing.assert_close(small(s), net(plane.origin + s @ plane.basis))
+    torch.testing.assert_close(small(s), net(plane.origin + s @ plane.basis.T))
+    line = net.on(Segment(np.zeros(6), plane.origin))
+    assert line.box is not None
+    torch.testing.assert_close(line(np.array([[0.0]])), net(np.zeros((1, 6))))
     with pytest.raises(ShapeError, match="5 dimensions"):
-        net.on(Plane(np.zeros(5), np.eye(2, 5)))
+        net.on(Plane(np.zeros(5), np.eye(5, 2)))
 
 
 def test_boxes_stay_with_the_part_that_reads_the_same_input():

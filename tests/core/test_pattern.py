@@ -278,8 +278,8 @@ def test_choosing_needs_no_gradient():
 
 def test_a_bias_alone_is_exact():
     """Black patches of an image give the bias itself, however fine the grid of the other patches."""
-    op = Dense(torch.tensor([[0.1, 0.0], [0.0, 0.3]]).double(), torch.tensor([0.7, 0.7]).double(), (2,))
-    x = torch.tensor([[0.0, 1 / 3]]).double()
+    op = Dense(zoo.tensor([[0.1, 0.0], [0.0, 0.3]]), zoo.tensor([0.7, 0.7]), (2,))
+    x = zoo.tensor([[0.0, 1 / 3]])
     ball = decide.affine_ball(op, [decide.Ball(x, torch.zeros_like(x))], constant=True, use_grid=True)
     assert ball.error[0, 0] == 0 < ball.error[0, 1]
     tiny = torch.full((1, 2), 5e-324, dtype=torch.float64)  # 0.1 of it underflows

@@ -11,20 +11,17 @@ is evaluated in rationals (`exact.columns`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from plica.core.affine import Affine, Scale
+from plica.core.affine import Affine, Scale, once_per_node
 from plica.core.choice import Choice, MaxOver, Piecewise
 from plica.core.exact import columns as exact
 
-T = TypeVar("T")
 UNIT = 2.0**-53
 TINY = 2.0**-1000  # covers the underflow of a product, which loses at most 2^-1075
 SMALL = 2.0**-960  # products above this, times a rounding error, do not underflow
@@ -83,18 +80,6 @@ class Ball:
     fixed: Tensor | None = None
 
 
-def _once_per_node(function: Callable[[Affine], T]) -> Callable[[Affine], T]:
-    """Remember the answer as long as the node lives."""
-    known: WeakKeyDictionary[Affine, T] = WeakKeyDictionary()
-
-    def look_up(op: Affine) -> T:
-        if op not in known:
-            known[op] = function(op)
-        return known[op]
-
-    return look_up
-
-
 def _weight(op: Affine) -> Tensor:
     """All numbers that a node multiplies by."""
     inner = getattr(op, "node", op)
@@ -102,7 +87,7 @@ def _weight(op: Affine) -> Tensor:
     return torch.tensor(getattr(inner, "coefficients", (1.0,)), dtype=torch.float64) if weight is None else weight
 
 
-@_once_per_node
+@once_per_node
 def _node_grids(op: Affine) -> tuple[int, int] | None:
     """Grid exponents of the weights and of the bias; None when the node divides by other than 1, 2, 4, ..."""
     shift = 0
@@ -115,7 +100,7 @@ def _node_grids(op: Affine) -> tuple[int, int] | None:
     return int(_grid(_weight(op).reshape(1, -1))) + shift, bias
 
 
-@_once_per_node
+@once_per_node
 def _underflow(op: Affine) -> tuple[float, float]:
     """Smallest number that a node multiplies by, and what one output may lose to underflow."""
     smallest = _smallest(_weight(op))
