@@ -84,8 +84,8 @@ def moments(
     Cost of a layer of p units: p^2 entries of memory, the affine maps of p + n vectors, and 5 to 80 exponentials per
     pair of units (0.05 CPU seconds at p = 2000).
 
-    Source: Bibi, Alfadly, Ghanem (2018), Theorems 1 and 2, which give the variance at zero mean and zero bias only; here
-    mean, bias and covariance are arbitrary and the covariance is full.
+    Source: Bibi, Alfadly, Ghanem (2018), Theorems 1 and 2, which give the variance at zero mean and zero bias only;
+    here mean, bias and covariance are arbitrary and the covariance is full.
 
     Examples
     --------
