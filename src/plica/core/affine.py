@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,6 +21,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 Shape = tuple[int, ...]
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -68,6 +70,18 @@ def absolute_values(t: Tensor | None) -> Tensor | None:
 def to_numpy(t: Tensor) -> np.ndarray:
     """A parameter as an array."""
     return t.detach().cpu().numpy()
+
+
+def once_per_node(function: Callable[[Affine], T]) -> Callable[[Affine], T]:
+    """Remember what a function says of a node for as long as the node lives."""
+    known: WeakKeyDictionary[Affine, T] = WeakKeyDictionary()
+
+    def look_up(op: Affine) -> T:
+        if op not in known:
+            known[op] = function(op)
+        return known[op]
+
+    return look_up
 
 
 def _rows(t: Tensor) -> Tensor:
