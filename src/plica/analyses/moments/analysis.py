@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from plica.analyses.moments.noise import Covariance, Gaussian, gaussian
+from plica.analyses.moments.noise import Array, Covariance, Gaussian, gaussian
 from plica.analyses.moments.propagate import is_exact, propagate
 from plica.analyses.moments.result import MomentsResult
 from plica.analyses.moments.rewrite import linearise, without_maxima
@@ -30,7 +29,7 @@ REASONS = {
 
 def moments(
     net: Network,
-    mean: np.ndarray | Tensor,
+    mean: Array,
     cov: Covariance,
     *,
     method: str | None = None,

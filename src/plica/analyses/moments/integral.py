@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
-FAST = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+FAST: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 TILE_BITS = 6
 TILE = 1 << TILE_BITS
 CHUNK = 512  # pairs that one rule takes at a time: their arrays stay in the first-level cache

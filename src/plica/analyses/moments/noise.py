@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from plica.core.network import Network
 from plica.errors import ArgumentError, DataError, ShapeError
 
-Array = np.ndarray | Tensor
+Array = ArrayLike | Sequence[Any] | Tensor
 ROUNDING = (
     2.0**-46
 )  # relative to the size n: how far below zero rounding may push an eigenvalue of a correlation matrix
@@ -55,7 +58,7 @@ class Gaussian:
         return (vectors * values.clamp(min=0.0).sqrt()).T @ self.basis
 
 
-Covariance = float | int | Array | LowRank
+Covariance = Array | LowRank
 
 
 def gaussian(net: Network, mean: Array, cov: Covariance) -> Gaussian:
