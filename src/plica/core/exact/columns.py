@@ -17,7 +17,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from plica.core.affine import Affine, Dense, Scale
+from plica.core.affine import Affine, Dense, Scale, once_per_node
 from plica.core.choice import MaxOver, Piecewise
 from plica.core.conv import Conv, Transposed
 
@@ -130,20 +130,31 @@ def _limbs(whole: Integers, bits: int) -> np.ndarray:
     return np.stack(limbs)
 
 
-def _weighted(op: Dense | Conv | Transposed, v: Columns) -> Columns:
-    """The linear part of a node with a weight: float products of limbs so short that no sum of them rounds."""
+@once_per_node
+def _parts(op: Affine) -> tuple[list[Dense | Conv], int, int]:
+    """Nodes of the weight's limbs, the bits of a limb, and the exponent of the weight.
+
+    A limb is so short that a sum of products of two limbs stays below 2^53.
+    """
     node = op.node if isinstance(op, Transposed) else op
     assert isinstance(node, (Dense, Conv))
     whole, exponent = to_integers(node.weight.detach().cpu().numpy())
     bits = (53 - op.terms.bit_length()) // 2
-    weights, values = _limbs(whole, bits), _limbs(v.numerator.T, bits)
-    shape = node.input_shape if node is op else node.shape(node.input_shape)
-    batch = torch.from_numpy(values.reshape(-1, *shape))
+    limbs = map(torch.from_numpy, _limbs(whole, bits))
+    return [replace(node, weight=limb, bias=None) for limb in limbs], bits, exponent
+
+
+def _weighted(op: Dense | Conv | Transposed, v: Columns) -> Columns:
+    """The linear part of a node with a weight: float products of limbs that round nothing, added up in integers."""
+    parts, bits, exponent = _parts(op)
+    turned = isinstance(op, Transposed)
+    shape = parts[0].shape(parts[0].input_shape) if turned else parts[0].input_shape
     size = math.prod(op.shape(shape))
-    sums = np.zeros((len(weights) + len(values) - 1, values.shape[1], size), dtype=np.int64)
-    for i, limb in enumerate(weights):
-        part = replace(node, weight=torch.from_numpy(limb), bias=None)
-        out = part.apply(batch) if node is op else part.adjoint(batch)[0]
+    values = _limbs(v.numerator.T, bits)
+    batch = torch.from_numpy(values.reshape(-1, *shape))
+    sums = np.zeros((len(parts) + len(values) - 1, values.shape[1], size), dtype=np.int64)
+    for i, part in enumerate(parts):
+        out = part.adjoint(batch)[0] if turned else part.apply(batch)
         sums[i : i + len(values)] += out.reshape(*values.shape[:2], size).numpy().astype(np.int64)
     total = np.zeros(sums.shape[1:], dtype=object)
     for row in sums[::-1]:
