@@ -315,6 +315,8 @@ def test_what_does_not_fit_is_refused_with_arithmetic():
     with pytest.raises(MemoryBudgetError, match=r"'relu1' has 4 rows and 2 columns .* max_bytes"):
         piece.matrix("relu1", max_bytes=63)
     assert piece.matrix("relu1", max_bytes=64).shape == (4, 2)
+    with pytest.raises(MemoryBudgetError, match=r"'relu1' has 2 rows and columns .* max_bytes"):
+        piece.gram("relu1", max_bytes=31)
 
 
 def test_pull_of_a_value_the_input_does_not_reach_is_zero():

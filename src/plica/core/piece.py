@@ -145,11 +145,17 @@ class Piece:
         parts = [self.apply(e.reshape(-1, *self.network.input_shape), name).flatten(1) for e in self._units(n)]
         return torch.cat(parts).T.contiguous()
 
-    def gram(self, layer: str | int | None = None) -> Tensor:
+    def gram(self, layer: str | int | None = None, *, max_bytes: int = DEFAULT_BYTES) -> Tensor:
         """J J' when the layer is the smaller side, else J' J, streamed in chunks."""
         name = self.network.resolve(self.network.output if layer is None else layer)
         shape, n = self.network.shape_of(name), math.prod(self.network.input_shape)
         m = math.prod(shape)
+        refuse_above(
+            max_bytes,
+            8 * min(m, n) ** 2,
+            f"The Gram matrix of this piece at {name!r} has {min(m, n)} rows and columns",
+            "Use piece.apply(v) and piece.adjoint(w), or restrict the input: net.on(slice_).",
+        )
         if m <= n:
             return torch.cat(
                 [self.apply(self.adjoint(e.reshape(-1, *shape), name), name).flatten(1) for e in self._units(m)]
@@ -199,6 +205,7 @@ class Piece:
         zero = torch.zeros(1, *self.network.input_shape, dtype=torch.float64, device=self.network.device)
         offsets = self.margins(zero)[0][wanted.to(zero.device)]
         parts = [zero.new_zeros(0, n)]
+        chunk = max(1, min(chunk, 2**24 // max(size, 1)))  # covectors of all margins at once: 128 MiB at most
         for i in range(0, len(wanted), chunk):
             pick = wanted[i : i + chunk].to(zero.device)
             e = zero.new_zeros(len(pick), size)
