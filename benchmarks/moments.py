@@ -28,7 +28,7 @@ from torch import Tensor
 
 from plica.analyses.moments.choice import relu_moments
 from plica.analyses.moments.integral import FAST, TILE
-from plica.analyses.moments.tiles import over_tiles
+from plica.analyses.moments.tiles import over_tiles, tiles
 
 TARGET_SECONDS, TARGET_RATIO = 0.4, 2.5  # CPU seconds at p = 2000; plica / series in torch
 
@@ -59,10 +59,10 @@ def hermite_torch(mean: Tensor, cov: Tensor) -> Tensor:
 
 
 @njit(**FAST)
-def _hermite_tiles(S, inverse, g, tiles, out):
+def _hermite_tiles(S, inverse, g, part, out):
     size = len(S)
-    for tile in range(len(tiles)):
-        first_i, first_j = tiles[tile]
+    for tile in range(len(part)):
+        first_i, first_j = part[tile]
         stop_i, stop_j = min(first_i + TILE, size), min(first_j + TILE, size)
         for i in range(first_i, stop_i):
             for j in range(first_j, stop_j):
@@ -80,7 +80,7 @@ def hermite_compiled(mean: Tensor, cov: Tensor) -> Tensor:
     g, sd = hermite_factors(mean, cov)
     S, out = cov.numpy(), np.empty(cov.shape)
     arrays = ((1 / sd).numpy(), g.numpy())
-    over_tiles(len(S), lambda part: _hermite_tiles(S, *arrays, part, out))
+    over_tiles(tiles(len(S)), lambda part: _hermite_tiles(S, *arrays, part, out))
     return torch.from_numpy(out)
 
 

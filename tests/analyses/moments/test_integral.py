@@ -148,7 +148,7 @@ def test_threads_do_not_change_the_answer():
 
 def test_tiles_cover_the_upper_triangle_once():
     covered = np.zeros((4, 4), dtype=int)
-    for part in over_tiles(3 * TILE + 1, lambda part: part):
+    for part in over_tiles(tiles(3 * TILE + 1), lambda part: part):
         for i, j in part // TILE:
             covered[i, j] += 1
     assert np.array_equal(covered, np.triu(np.ones((4, 4), dtype=int)))

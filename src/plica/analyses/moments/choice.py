@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from plica.analyses.moments.integral import Units, rules
-from plica.analyses.moments.tiles import fill, over_tiles, pull
+from plica.analyses.moments.tiles import fill, over_tiles, pull, tiles
 from plica.analyses.moments.units import Kinks, tails, unit_moments
 from plica.core.choice import Piecewise, relu
 from plica.errors import ArgumentError, ShapeError
@@ -93,7 +93,7 @@ class _Pairs(torch.autograd.Function):
         dtype = np.float32 if cov.dtype == torch.float32 else np.float64
         S, inverse, units = _array(cov, dtype), inverse_of(_array(sd)), units_of(a, jumps, sd)
         out = np.empty_like(S)
-        over_tiles(len(S), lambda part: fill(S, inverse, _array(slope), units, rules(S.dtype), part, out))
+        over_tiles(tiles(len(S)), lambda part: fill(S, inverse, _array(slope), units, rules(S.dtype), part, out))
         np.fill_diagonal(out, _array(variance))
         return torch.from_numpy(out).to(cov)
 
@@ -113,7 +113,7 @@ class _Pairs(torch.autograd.Function):
             pull(S, inverse, units, rules(S.dtype), part, G, out, sums)
             return sums
 
-        by_a, by_scale, by_inverse = (torch.from_numpy(t).to(sd) for t in sum(over_tiles(len(S), work)))
+        by_a, by_scale, by_inverse = (torch.from_numpy(t).to(sd) for t in sum(over_tiles(tiles(len(S)), work)))
         by_cov = torch.from_numpy(out).to(cov) + both * torch.outer(slope, slope).to(cov)
         by_slope = 2 * ((both * cov) @ slope.to(cov)).to(slope)
         by_sd = (by_scale * jumps - by_inverse * torch.from_numpy(inverse).to(sd)).sum(0)

@@ -95,7 +95,7 @@ def propagate(net: Network, x: Gaussian, progress: Progress) -> tuple[Tensor, Te
         When a covariance does not fit into ``progress.max_bytes``.
     """
     joint = Joint()
-    linear = _affine_part(net, x, progress)
+    linear = affine_part(net, x, progress)
     done = set(linear)
     firsts = [net[name] for name in first_choices(net)]
     _budget(0, sum(math.prod(node.shape) for node in firsts), ", ".join(n.name for n in firsts) or "output", progress)
@@ -122,7 +122,7 @@ def _budget(live: int, size: int, name: str, progress: Progress) -> None:
     )
 
 
-def _affine_part(net: Network, x: Gaussian, progress: Progress) -> dict[str, tuple[Tensor, Tensor]]:
+def affine_part(net: Network, x: Gaussian, progress: Progress) -> dict[str, tuple[Tensor, Tensor]]:
     """Values that no choice comes before: mean (1, *shape) and rates (k, *shape), value = mean + rates' xi."""
     k = len(x.basis)
     values = {INPUT: (x.mean.reshape(1, *net.input_shape), x.basis.reshape(k, *net.input_shape))}
@@ -151,7 +151,7 @@ def _convert(joint: Joint, x: Gaussian, linear: dict, firsts: list[Node], needed
     before = {node.name: linear[node.inputs[0]][1].flatten(1) for node in firsts}
     means = [linear[node.inputs[0]][0] for node in firsts]
     z, basis = torch.cat([m.flatten() for m in means]), torch.cat(list(before.values()), 1)
-    kinks = Kinks.join([Kinks.of(_piecewise(node)) for node in firsts])
+    kinks = Kinks.join([Kinks.of(piecewise(node)) for node in firsts])
     own = covariance(basis, basis)
     own = 0.5 * (own + own.T)
     mean, cov = choice_moments(z, own, kinks)
@@ -185,14 +185,15 @@ def _affine(joint: Joint, op: Affine, node: Node) -> None:
 def _match(joint: Joint, node: Node) -> None:
     """Push the joint distribution through a choice as if it were Gaussian."""
     (name,) = node.inputs
-    z, own, kinks = joint.means[name].flatten(), joint.blocks[name, name], Kinks.of(_piecewise(node))
+    z, own, kinks = joint.means[name].flatten(), joint.blocks[name, name], Kinks.of(piecewise(node))
     mean, cov = choice_moments(z, own, kinks)
     slope = unit_moments(kinks, z, own.diagonal()).slope
     cross = {other: joint.blocks[other, name] * slope for other in joint.means}
     joint.put(node.name, mean.reshape(1, *node.shape), cov, cross)
 
 
-def _piecewise(node: Node) -> Piecewise:
+def piecewise(node: Node) -> Piecewise:
+    """The function of a choice node."""
     if not isinstance(node.op, Piecewise):
         raise UnsupportedLayer(f"node {node.name!r} is {type(node.op).__name__}; moments needs functions of one unit.")
     return node.op

@@ -23,10 +23,14 @@ def tiles(size: int) -> np.ndarray:
     return TILE * np.column_stack(np.triu_indices(-(-size // TILE)))
 
 
-def over_tiles(size: int, work: Callable[[np.ndarray], object]) -> list:
+def grid(rows: int, columns: int) -> np.ndarray:
+    """All tiles of a matrix, shape (n, 2)."""
+    return TILE * np.argwhere(np.ones((-(-rows // TILE), -(-columns // TILE))))
+
+
+def over_tiles(every: np.ndarray, work: Callable[[np.ndarray], object]) -> list:
     """Results of `work` on parts of the tiles, on as many threads as torch uses."""
     threads = torch.get_num_threads()
-    every = tiles(size)
     parts = [part for part in np.array_split(every, threads * SHARES) if len(part)]
     if threads == 1 or len(every) == 1:
         return [work(every)]
@@ -59,6 +63,21 @@ def _store(total, origin, out):
 
 
 @njit(**FAST)
+def _bends(units, origin, r, rule):
+    """sum_kl scale_ki scale_lj I(a_ki, a_lj, r_ij) for the pairs of a tile."""
+    count, size = units.a.shape
+    total, part = np.zeros(TILE * TILE), np.empty((1, TILE * TILE))
+    for k in range(count):
+        for m in range(count):
+            integrals(units, (k, m), origin, r, rule, part)
+            for i in range(min(TILE, size - origin[0])):
+                for j in range(min(TILE, size - origin[1])):
+                    scale = units.scale[k, origin[0] + i] * units.scale[m, origin[1] + j]
+                    total[i * TILE + j] += scale * part[0, i * TILE + j]
+    return total
+
+
+@njit(**FAST)
 def fill(S, inverse, slope, units, rule, tiles, out):
     """Write slope_i slope_j S_ij + sum_kl scale_ki scale_lj I(a_ki, a_lj, r_ij) into the tiles of `out`, both halves.
 
@@ -75,24 +94,45 @@ def fill(S, inverse, slope, units, rule, tiles, out):
     out : ndarray, shape (p, p)
         The diagonal is left alone.
     """
-    size, count = len(S), len(units.a)
-    part = np.empty((1, TILE * TILE))
+    size = len(S)
     for tile in range(len(tiles)):
         origin = (tiles[tile, 0], tiles[tile, 1])
-        r = _correlations(S, inverse, origin)
-        total = np.zeros(TILE * TILE)
-        for k in range(count):
-            for m in range(count):
-                integrals(units, (k, m), origin, r, rule, part)
-                for i in range(min(TILE, size - origin[0])):
-                    for j in range(min(TILE, size - origin[1])):
-                        scale = units.scale[k, origin[0] + i] * units.scale[m, origin[1] + j]
-                        total[i * TILE + j] += scale * part[0, i * TILE + j]
+        total = _bends(units, origin, _correlations(S, inverse, origin), rule)
         for i in range(origin[0], min(origin[0] + TILE, size)):
             row = (i - origin[0]) * TILE - origin[1]
             for j in range(max(origin[1], i + 1), min(origin[1] + TILE, size)):
                 total[row + j] += slope[i] * slope[j] * S[i, j]
         _store(total, origin, out)
+
+
+@njit(**FAST)
+def fill_block(S, corner, inverse, units, rule, tiles, out):
+    """The second term of `fill` for a rectangle of the matrix that does not touch the diagonal.
+
+    Parameters
+    ----------
+    S, out : ndarray, shape (rows, columns)
+        The rectangle.
+    corner : (int, int)
+        The pair of units at its first entry.
+    inverse, units, rule
+        As for `fill`, of all units.
+    tiles : ndarray of int, shape (n, 2)
+        The part of the rectangle to do, counted from its first entry.
+    """
+    for tile in range(len(tiles)):
+        first_i, first_j = tiles[tile]
+        rows, columns = min(TILE, S.shape[0] - first_i), min(TILE, S.shape[1] - first_j)
+        origin = (corner[0] + first_i, corner[1] + first_j)
+        r = np.zeros(TILE * TILE)
+        for i in range(rows):
+            for j in range(columns):
+                size = S[first_i + i, first_j + j] * inverse[origin[0] + i] * inverse[origin[1] + j]
+                r[i * TILE + j] = min(max(size, -1.0), 1.0)
+        total = _bends(units, origin, r, rule)
+        for i in range(rows):
+            for j in range(columns):
+                out[first_i + i, first_j + j] = total[i * TILE + j]
 
 
 @njit(**FAST)
