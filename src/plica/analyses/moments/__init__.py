@@ -3,11 +3,12 @@
 from plica.analyses.moments.analysis import differentiable_moments, moments
 from plica.analyses.moments.choice import choice_moments, relu_moments
 from plica.analyses.moments.noise import LowRank
-from plica.analyses.moments.result import MomentsResult
+from plica.analyses.moments.result import MomentsCheck, MomentsResult
 from plica.analyses.moments.rewrite import linearise
 
 __all__ = [
     "LowRank",
+    "MomentsCheck",
     "MomentsResult",
     "choice_moments",
     "differentiable_moments",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,12 +74,86 @@ class MomentsResult(Result):
             _ratio(self.covariance - sampled.covariance, covariance_error),
         )
 
+    def sampled_by(self, sampler: Callable[[int, int], MomentsResult]) -> MomentsResult:
+        """Return this result, able to `check` itself: `sampler` answers the same question with (samples, seed)."""
+        object.__setattr__(self, "_sampler", sampler)  # no field: it is not saved and not part of the answer
+        return self
+
+    def check(self, samples: int = 100_000, seed: int = 1) -> MomentsCheck:
+        """Compare with Monte Carlo.
+
+        Parameters
+        ----------
+        samples : int
+            Inputs to draw.
+        seed : int
+            Of the draw; for a result that was sampled itself, give another seed than its own.
+
+        Returns
+        -------
+        MomentsCheck
+            The sampled moments and all differences in their standard errors.
+
+        Raises
+        ------
+        ArgumentError
+            For a result that was read from a file: the network is not in it.
+        """
+        sampler = getattr(self, "_sampler", None)
+        if sampler is None:
+            raise ArgumentError(
+                "check: this result was read from a file and has no network. Call moments(net, mean, cov, "
+                "method='monte_carlo') and result.standardised_errors(of that)."
+            )
+        sampled = sampler(samples, seed)
+        return MomentsCheck(sampled, *self.standardised_errors(sampled))
+
     def summary(self) -> str:
         """The method, and mean and standard deviation of the first outputs."""
         pairs = list(zip(self.mean.ravel(), self.standard_deviation.ravel(), strict=True))
         shown = ", ".join(f"{m:.4g} +- {s:.3g}" for m, s in pairs[:10])
         more = f" and {len(pairs) - 10} more" if len(pairs) > 10 else ""
         return f"{self.method}: {self.reason}\noutputs: {shown}{more}"
+
+
+@dataclass(frozen=True, repr=False)
+class MomentsCheck:
+    """A result beside Monte Carlo.
+
+    Attributes
+    ----------
+    sampled : MomentsResult
+        Of method "monte_carlo".
+    mean : ndarray, shape output_shape
+    covariance : ndarray, shape (d, d)
+        Differences in standard errors. For exact moments they are near standard normal (independent only in part); for
+        approximate ones they grow with the root of the number of samples.
+    """
+
+    sampled: MomentsResult
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    @property
+    def errors(self) -> np.ndarray:
+        """All differences in standard errors: the means, then the covariances on and above the diagonal."""
+        return np.concatenate([self.mean.ravel(), self.covariance[np.triu_indices(len(self.covariance))]])
+
+    @property
+    def largest(self) -> float:
+        """The largest difference, in standard errors."""
+        return float(np.abs(self.errors).max(initial=0.0))
+
+    @property
+    def share_within_two(self) -> float:
+        """Share of the differences within two standard errors; about 0.95 for exact moments."""
+        return float(np.mean(np.abs(self.errors) <= 2))
+
+    def __repr__(self) -> str:
+        return (
+            f"MomentsCheck: {self.sampled.samples} samples, largest difference {self.largest:.3g} standard errors, "
+            f"{self.share_within_two:.0%} of {self.errors.size} within 2"
+        )
 
 
 def _ratio(difference: np.ndarray, error: np.ndarray) -> np.ndarray:

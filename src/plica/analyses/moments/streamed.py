@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from plica.analyses.moments.choice import inverse_of, units_of
-from plica.analyses.moments.integral import Units, rules
+from plica.analyses.moments.integral import TILE, Units, rules
 from plica.analyses.moments.noise import Gaussian
 from plica.analyses.moments.propagate import LESS, affine_part, first_choices, piecewise
 from plica.analyses.moments.tiles import fill, fill_block, grid, over_tiles, tiles
@@ -27,7 +27,15 @@ from plica.core.affine import evaluate
 from plica.core.network import Network, Node
 from plica.core.progress import Progress, refuse_above
 
-BLOCK = 2048  # units per block: a multiple of the tile
+BLOCK = 2048  # units per block at most: a multiple of the tile
+SHARE = 4  # the part of the budget, as 1 / SHARE, that blocks may take
+MATRICES = 3  # blocks held at once
+
+
+def block_size(progress: Progress) -> int:
+    """Units per block: a multiple of the tile that suits the memory budget."""
+    fits = math.isqrt(progress.max_bytes // (8 * MATRICES * SHARE)) // TILE * TILE
+    return min(BLOCK, max(TILE, fits))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +78,7 @@ def streamed_moments(net: Network, x: Gaussian, progress: Progress) -> tuple[Ten
     """
     firsts = [net[name] for name in first_choices(net)]
     k, p, d = len(x.basis), sum(math.prod(n.shape) for n in firsts), math.prod(net.output_shape)
-    needed = 8 * (2 * (k + d) * p + d * d + 3 * min(BLOCK, p) ** 2)
+    needed = 8 * (2 * (k + d) * p + d * d + MATRICES * block_size(progress) ** 2)
     what = (
         f"Streaming {p} units from {k} directions of noise to {d} outputs takes 2 ({k} + {d}) x {p} entries and blocks"
     )
@@ -136,11 +144,11 @@ def _weights(net: Network, firsts: list[Node]) -> np.ndarray:
 def _bent(layer: _Layer, weights: np.ndarray, progress: Progress) -> Tensor:
     """B (Cov f(z) - e e' * S) B', block by block over the upper triangle."""
     d, p = weights.shape
-    half, rule = np.zeros((d, d)), rules(np.dtype(np.float64))
-    starts = range(0, p, BLOCK)
+    half, rule, block = np.zeros((d, d)), rules(np.dtype(np.float64)), block_size(progress)
+    starts = range(0, p, block)
     pairs = [(i, j) for i in starts for j in starts if i <= j]
     for i, j in progress.over(pairs, "blocks of units"):
-        rows, columns = slice(i, i + BLOCK), slice(j, j + BLOCK)
+        rows, columns = slice(i, i + block), slice(j, j + block)
         S = (layer.rates[:, rows].T @ layer.metric_rates[:, columns]).numpy()
         out = np.zeros_like(S)
         if i == j:
