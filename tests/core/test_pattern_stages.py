@@ -18,6 +18,7 @@ from plica.core.conv import Conv, Transposed
 from plica.core.exact import columns as exact
 from plica.core.network import INPUT, Graph
 from plica.core.pattern import Ball, Pattern, affine_ball, choose_exactly, freeze_ball, generic_direction
+from plica.errors import ArgumentError
 
 EPS = Fraction(1, 2**2000)
 U = 2.0**-53
@@ -381,6 +382,7 @@ def test_exact_zeros_stay_exact():
         (Dense(tensor([[1.0]]), tensor([2.0**-60]), (1,)), 1.0),
         (Dense(tensor([[1.0]]), tensor([2.0**-44]), (1,)), 2.0**7),
         (Scale(tensor([1.0 + 2.0**-30]), None, (1,), tensor([4.0])), 1.0 + 2.0**-30),
+        (Scale(tensor([2.0**27 + 1.0]), None, (1,), tensor([4.0])), 2.0**27 + 1.0),  # 55 bits
         (Scale(tensor([3.0]), tensor([2.0**-50]), (1,), tensor([64.0])), 5.0),
         (Scale(tensor([3.0]), tensor([2.0**-40]), (1,), tensor([64.0])), 5.0),
         (Sum((1.0 + 2.0**-40,), (1,)), 1.0 - 2.0**-40),
@@ -464,6 +466,11 @@ def test_branches_have_the_smallest_type_in_every_stage(count, dtype):
         assert int(found["maxover"]) == count - 1
 
 
+def test_patterns_are_of_float64_only():
+    with pytest.raises(ArgumentError, match="float32"):
+        random_dense(3, 4).cast(torch.float32).pattern(torch.zeros(1, 3))
+
+
 def test_no_inputs_have_no_patterns():
     for net in (random_dense(3, 4), pooled(None)):
         pattern = net.pattern(torch.zeros(0, *net.input_shape))
@@ -476,3 +483,14 @@ def test_chunks_change_nothing():
     X = torch.from_numpy(np.random.default_rng(0).normal(size=(7, 3)))
     assert net.pattern(X, chunk=2).keys() == net.pattern(X).keys()
     assert isinstance(net["piecewise"].op, Piecewise)
+
+
+def test_sources_of_a_block_stand_in_the_order_of_the_network():
+    graph = Graph((2,))
+    z = graph.add("z", relu((2,)), INPUT)
+    a = graph.add("a", absolute((2,)), INPUT)
+    graph.add("c", Concat(0, ((2,), (2,), (2,))), a, z, INPUT)
+    block, sources = graph.network().block("c", "post")
+    assert sources == (INPUT, "z", "a")
+    joint = tensor([[1.0, -2.0, 3.0, 4.0, 5.0, 6.0]])
+    assert block(joint).tolist() == [[5.0, 6.0, 3.0, 4.0, 1.0, -2.0]]
