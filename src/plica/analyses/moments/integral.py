@@ -130,8 +130,9 @@ def _values(a, b, r, reach, steep, nodes, weights, value):
 
 
 @njit(**FAST)
-def _slopes(a, b, r, reach, steep, nodes, weights, value, by_a, by_b, by_r):
-    """Add I and its derivatives by a, b and r by one rule."""
+def _slopes(a, b, r, reach, steep, nodes, weights, out):
+    """Add I and its derivatives by a, b and r by one rule to the rows of `out`."""
+    value, by_a, by_b, by_r = out[0], out[1], out[2], out[3]
     for k in range(len(nodes)):
         x, weight = nodes[k], weights[k]
         for q in range(len(r)):
@@ -263,7 +264,7 @@ def integrals(units, knots, origin, r, rule, out):
                 if len(out) == 1:
                     _values(a, b, size, reach, steep, nodes, weights, part[0])
                 else:
-                    _slopes(a, b, size, reach, steep, nodes, weights, part[0], part[1], part[2], part[3])
+                    _slopes(a, b, size, reach, steep, nodes, weights, part)
             _scatter(part, r, chosen, out)
         if stay == 0:
             return
