@@ -285,3 +285,28 @@ def test_a_bias_alone_is_exact():
     tiny = torch.full((1, 2), 5e-324, dtype=torch.float64)  # 0.1 of it underflows
     ball = decide.affine_ball(op, [decide.Ball(tiny, torch.zeros_like(x))], constant=True, use_grid=True)
     assert (ball.error > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("weights", "bias", "x"),
+    [([1.0, 2.0**-60, -1.0], 0.0, [1.0, 1.0, 1.0]), ([1.0], 2.0**-60, [1.0]), ([1.0, 1.0], 0.0, [1.0, 2.0**-60])],
+    ids=["weight", "bias", "value"],
+)
+def test_every_term_counts_for_the_grid(weights, bias, x):
+    op = Dense(zoo.tensor([weights]), zoo.tensor([bias]), (len(x),))
+    ball = decide.affine_ball(op, [decide.Ball(zoo.tensor([x]), zoo.tensor([x]) * 0)], constant=True, use_grid=True)
+    assert ball.error[0, 0] >= 2.0**-60
+
+
+def test_equal_living_units_are_a_tie_also_without_rounding():
+    data = zoo.chain((2,), RELU, ("maxout", {"size": 2}))
+    net = zoo.build(data)
+    assert decide._choose(net.nodes, net.as_batch(np.array([[2.0, 2.0]])), None)[1].tolist() == [True]
+    assert decided(data, [2.0, 2.0]) == expected(data, [2.0, 2.0])
+    assert decided(data, [2.0, 2.0])["maxout1"] == [int(np.argmax(generic_direction(2)))]
+
+
+def test_keys_hold_every_layer():
+    net = zoo.build(zoo.chain((1,), dense([[1]]), RELU, dense([[1]], [-2]), RELU))
+    keys = net.pattern(np.array([[1.0], [3.0]])).keys()
+    assert keys[0] != keys[1]
