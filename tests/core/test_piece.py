@@ -293,6 +293,8 @@ def test_locate_and_margin_slice():
     assert [piece.locate(i) for i in range(8, 12)] == [("maxout2", 0), ("maxout2", 1), ("relu3", 0), ("relu3", 1)]
     assert piece.margin_slice("maxout2") == slice(8, 10)
     assert piece.margin_slice(-1) == slice(10, 12)
+    wide = piece_of(zoo.chain((6,), ("maxout", {"size": 3})), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    assert [wide.locate(i)[1] for i in range(4)] == [0, 0, 1, 1]  # the margins of a group stand together
     with pytest.raises(ArgumentError, match="12 margins"):
         piece.locate(12)
     with pytest.raises(ArgumentError, match="makes no choice"):
