@@ -70,7 +70,7 @@ def covariance(f: Branches, g: Branches, m: Sequence, s: Sequence, r):
 
 def _cuts(f: Branches, g: Branches, m, s, r):
     """Points that split the range of z where the integrand has a kink, or bends within a width of sqrt(1 - r^2)."""
-    cuts = {mpf(n) for n in range(-END, END + 1, 3)}
+    cuts = {mpf(n) for n in range(-END, END + 1, END)}
     cuts.update((mpf(k) - m[0]) / s[0] for k, *_ in f[:-1])
     if r != 0:
         width = mp.sqrt((1 - r) * (1 + r)) / abs(r)
