@@ -11,8 +11,8 @@ from mpmath import mp
 
 from oracles import gaussian as oracle
 from plica.analyses.moments.choice import inverse_of, relu_moments, units_of
-from plica.analyses.moments.integral import EDGE, NODES, STEEP, rules
-from plica.analyses.moments.tiles import TILE, over_tiles, pull, tiles
+from plica.analyses.moments.integral import EDGE, STEEP, TILE, pull
+from plica.analyses.moments.tiles import NODES, over_tiles, rules, tiles
 
 ERROR = 1e-13  # of covariances, in units of the standard deviations; the requirement is 1e-12
 SLOPE_ERROR = 1e-12

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plica.analyses.moments.integral import Units, rules
-from plica.analyses.moments.tiles import fill, over_tiles, pull, tiles
+from plica.analyses.moments.integral import fill, pull
+from plica.analyses.moments.tiles import Units, over_tiles, rules, tiles
 from plica.analyses.moments.units import Kinks, tails, unit_moments
 from plica.core.choice import Piecewise, relu
 from plica.errors import ArgumentError, ShapeError

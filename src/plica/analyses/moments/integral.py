@@ -1,4 +1,4 @@
-"""Covariances of rectified Gaussian pairs by one integral without cancellation, compiled, in blocks.
+"""Covariances of rectified Gaussian pairs by one integral without cancellation: the compiled kernels.
 
 For standard Gaussian X, Y with correlation r, thresholds a, b and phi2 their density at (a, b) for correlation t,
 
@@ -8,13 +8,15 @@ For standard Gaussian X, Y with correlation r, thresholds a, b and phi2 their de
 cancels. For r < 0 substitute -t: I(a, b, r) = I(a, -b, |r|). With t = 2 w / (1 + w^2) no trigonometry is left and
 Gauss-Legendre rules converge fast; from |r| = 0.95 on they run over y with t = tanh y, w = tanh(y / 2), which moves the
 singularity at t = 1 to infinity; within EDGE of |r| = 1 the integral from |r| to 1 is known in closed form.
+
+Matrices are done in tiles of the upper triangle; beside them nothing larger than a few tiles is held. All kernels stand
+in this one file, because the compiler's cache notices changes of a function's own file only.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -26,11 +28,6 @@ CHUNK = 512  # pairs that one rule takes at a time: their arrays stay in the fir
 LIMIT = 40.0  # Phi(-40) is zero in float64: thresholds beyond it change nothing
 EDGE = 2e-8
 STEEP = 0.95
-# Upper |r| of each rule and its nodes; measured against 30 digits, see tests/analyses/moments/test_integral.py.
-NODES = {
-    np.dtype(np.float64): ((0.2, 5), (0.35, 6), (0.6, 9), (0.8, 12), (STEEP, 19), (0.999, 33), (1 - EDGE, 76)),
-    np.dtype(np.float32): ((0.35, 4), (0.8, 7), (STEEP, 10), (1 - EDGE, 48)),
-}
 
 INV_2PI = 1 / (2 * math.pi)
 SQRT_2PI = math.sqrt(2 * math.pi)
@@ -39,39 +36,6 @@ LN2_HIGH = 6.93147180369123816490e-01  # 32 bits of log 2, so that n * LN2_HIGH 
 LN2_LOW = 1.90821492927058770002e-10
 SHIFT = 1.5 * 2.0**52  # adding it leaves the nearest integer in the low bits
 BIAS, FRACTION = np.int64(1023), np.int64(52)
-
-
-class Rules(NamedTuple):
-    """Gauss-Legendre rules on [0, 1], one after the other, each for a range of |r|."""
-
-    limits: np.ndarray
-    starts: np.ndarray
-    nodes: np.ndarray
-    weights: np.ndarray
-
-
-class Units(NamedTuple):
-    """What the integral needs of each unit; all arrays have shape (knots, units), float64.
-
-    `a` is the threshold (mean - knot) / sd, clamped to LIMIT; `scale` the jump of slope times sd; `below`, `half` and
-    `square` are the moments of relu(Z - |a|) of orders 0, 1 and 2.
-    """
-
-    a: np.ndarray
-    scale: np.ndarray
-    below: np.ndarray
-    half: np.ndarray
-    square: np.ndarray
-
-
-@lru_cache
-def rules(dtype: np.dtype) -> Rules:
-    """Rules for matrices of this dtype."""
-    table = NODES[np.dtype(dtype)]
-    parts = [np.polynomial.legendre.leggauss(n) for _, n in table]
-    starts = np.cumsum([0, *(n for _, n in table)])
-    nodes, weights = (np.concatenate(column) / 2 for column in zip(*parts, strict=True))
-    return Rules(np.array([limit for limit, _ in table]), starts, nodes + 0.5, weights)
 
 
 @njit(**FAST)
@@ -244,7 +208,7 @@ def _edges(units, knots, origin, a, b, r, chosen, part):
 
 
 @njit(**FAST)
-def integrals(units, knots, origin, r, rule, out):
+def _integrals(units, knots, origin, r, rule, out):
     """I of all pairs of a tile (row 0 of `out`) and, where `out` has four rows, its derivatives by a, b and r."""
     pending, taken = np.arange(len(r)), np.empty(len(r), np.int64)
     for level in range(len(rule.limits) + 1):
@@ -279,3 +243,139 @@ def _scatter(part, r, chosen, out):
         if len(out) == 4:
             flip = math.copysign(1.0, r[q])
             out[1, q], out[2, q], out[3, q] = part[1, c], flip * part[2, c], flip * part[3, c]
+
+
+@njit(**FAST)
+def _correlations(S, inverse, origin):
+    """Correlations of a tile above the diagonal, clamped to [-1, 1]; 0 elsewhere."""
+    r, size = np.zeros(TILE * TILE), len(S)
+    for i in range(origin[0], min(origin[0] + TILE, size)):
+        row = (i - origin[0]) * TILE - origin[1]
+        for j in range(max(origin[1], i + 1), min(origin[1] + TILE, size)):
+            r[row + j] = min(max(np.float64(S[i, j]) * inverse[i] * inverse[j], -1.0), 1.0)
+    return r
+
+
+@njit(**FAST)
+def _store(total, origin, out):
+    """Write what lies above the diagonal of a tile to both halves of a symmetric matrix."""
+    size = len(out)
+    for i in range(origin[0], min(origin[0] + TILE, size)):
+        row = (i - origin[0]) * TILE - origin[1]
+        for j in range(max(origin[1], i + 1), min(origin[1] + TILE, size)):
+            out[i, j] = total[row + j]
+    for j in range(origin[1], min(origin[1] + TILE, size)):
+        for i in range(origin[0], min(origin[0] + TILE, j)):
+            out[j, i] = total[(i - origin[0]) * TILE + j - origin[1]]
+
+
+@njit(**FAST)
+def _bends(units, origin, r, rule):
+    """sum_kl scale_ki scale_lj I(a_ki, a_lj, r_ij) for the pairs of a tile."""
+    count, size = units.a.shape
+    total, part = np.zeros(TILE * TILE), np.empty((1, TILE * TILE))
+    for k in range(count):
+        for m in range(count):
+            _integrals(units, (k, m), origin, r, rule, part)
+            for i in range(min(TILE, size - origin[0])):
+                for j in range(min(TILE, size - origin[1])):
+                    scale = units.scale[k, origin[0] + i] * units.scale[m, origin[1] + j]
+                    total[i * TILE + j] += scale * part[0, i * TILE + j]
+    return total
+
+
+@njit(**FAST)
+def fill(S, inverse, slope, units, rule, tiles, out):
+    """Write slope_i slope_j S_ij + sum_kl scale_ki scale_lj I(a_ki, a_lj, r_ij) into the tiles of `out`, both halves.
+
+    Parameters
+    ----------
+    S : ndarray, shape (p, p)
+        Covariance before the choice; only the part above the diagonal is read.
+    inverse, slope : ndarray, shape (p,)
+        1 / sd (0 where sd = 0), and E f'(z).
+    units : Units
+    rule : Rules
+    tiles : ndarray of int, shape (n, 2)
+        The part of the upper triangle to do.
+    out : ndarray, shape (p, p)
+        The diagonal is left alone.
+    """
+    size = len(S)
+    for tile in range(len(tiles)):
+        origin = (tiles[tile, 0], tiles[tile, 1])
+        total = _bends(units, origin, _correlations(S, inverse, origin), rule)
+        for i in range(origin[0], min(origin[0] + TILE, size)):
+            row = (i - origin[0]) * TILE - origin[1]
+            for j in range(max(origin[1], i + 1), min(origin[1] + TILE, size)):
+                total[row + j] += slope[i] * slope[j] * S[i, j]
+        _store(total, origin, out)
+
+
+@njit(**FAST)
+def fill_block(S, corner, inverse, units, rule, tiles, out):
+    """The second term of `fill` for a rectangle of the matrix that does not touch the diagonal.
+
+    Parameters
+    ----------
+    S, out : ndarray, shape (rows, columns)
+        The rectangle.
+    corner : (int, int)
+        The pair of units at its first entry.
+    inverse, units, rule
+        As for `fill`, of all units.
+    tiles : ndarray of int, shape (n, 2)
+        The part of the rectangle to do, counted from its first entry.
+    """
+    for tile in range(len(tiles)):
+        first_i, first_j = tiles[tile]
+        rows, columns = min(TILE, S.shape[0] - first_i), min(TILE, S.shape[1] - first_j)
+        origin = (corner[0] + first_i, corner[1] + first_j)
+        r = np.zeros(TILE * TILE)
+        for i in range(rows):
+            for j in range(columns):
+                size = S[first_i + i, first_j + j] * inverse[origin[0] + i] * inverse[origin[1] + j]
+                r[i * TILE + j] = min(max(size, -1.0), 1.0)
+        total = _bends(units, origin, r, rule)
+        for i in range(rows):
+            for j in range(columns):
+                out[first_i + i, first_j + j] = total[i * TILE + j]
+
+
+@njit(**FAST)
+def pull(S, inverse, units, rule, tiles, seed, out, sums):
+    """Transpose of the derivative of `fill` without its first term.
+
+    Parameters
+    ----------
+    seed : ndarray, shape (p, p)
+        Derivative of a number by the output of `fill`, symmetric.
+    out : ndarray, shape (p, p)
+        Receives, in the tiles, its derivative by S at fixed standard deviations; symmetric.
+    sums : ndarray, shape (3, knots, p)
+        Receives (is added to) the derivatives by `units.a`, by `units.scale`, and by log `inverse`.
+    """
+    size, count = len(S), len(units.a)
+    part = np.empty((4, TILE * TILE))
+    for tile in range(len(tiles)):
+        origin = (tiles[tile, 0], tiles[tile, 1])
+        r = _correlations(S, inverse, origin)
+        total = np.zeros(TILE * TILE)
+        for k in range(count):
+            for m in range(count):
+                _integrals(units, (k, m), origin, r, rule, part)
+                for i in range(origin[0], min(origin[0] + TILE, size)):
+                    row = (i - origin[0]) * TILE - origin[1]
+                    for j in range(max(origin[1], i + 1), min(origin[1] + TILE, size)):
+                        q, g = row + j, 2 * np.float64(seed[i, j])  # (i, j) and (j, i)
+                        left, right = units.scale[k, i], units.scale[m, j]
+                        weight = g * left * right
+                        along = weight * part[3, q]
+                        total[q] += 0.5 * along * inverse[i] * inverse[j]
+                        sums[0, k, i] += weight * part[1, q]
+                        sums[0, m, j] += weight * part[2, q]
+                        sums[1, k, i] += g * right * part[0, q]
+                        sums[1, m, j] += g * left * part[0, q]
+                        sums[2, k, i] += along * r[q]
+                        sums[2, m, j] += along * r[q]
+        _store(total, origin, out)

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from plica.analyses.moments.choice import inverse_of, units_of
-from plica.analyses.moments.integral import TILE, Units, rules
+from plica.analyses.moments.integral import TILE, fill, fill_block
 from plica.analyses.moments.noise import Gaussian
 from plica.analyses.moments.propagate import LESS, affine_part, first_choices, piecewise
-from plica.analyses.moments.tiles import fill, fill_block, grid, over_tiles, tiles
+from plica.analyses.moments.tiles import Units, grid, over_tiles, rules, tiles
 from plica.analyses.moments.units import Kinks, unit_moments
 from plica.core.affine import evaluate
 from plica.core.network import Network, Node
