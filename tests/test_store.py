@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from plica.analyses.moments.result import MomentsResult
 from plica.analyses.preimage.kinds import OmnidirectionalResult
 from plica.analyses.preimage.result import FacetResult, ImpostorResult, KindResult
 from plica.core.choice import relu
@@ -97,7 +98,15 @@ def make_info():
     return info(graph.network(origin=Origin("tiny", dtype="float32", notices=("one", "two"))))
 
 
+def make_moments():
+    return MomentsResult(
+        **COMMON, header={}, method="monte_carlo", mean=np.array([0.5, -1.0]), covariance=np.eye(2),
+        standard_error=np.array([0.1, 0.2]), covariance_standard_error=None, samples=10, reason="sampled",
+    )  # fmt: skip
+
+
 EXAMPLES = {
+    "MomentsResult": make_moments,
     "InfoResult": make_info,
     "KindResult": make_kind,
     "FacetResult": make_facet,

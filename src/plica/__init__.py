@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plica.analyses.moments import moments
     from plica.analyses.preimage import impostor, is_omnidirectional, nearest_facet, preimage_kind
     from plica.core.domain import Ball, Box, Plane, Segment
     from plica.core.network import Network
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "plica.analyses.moments": ("moments",),
     "plica.analyses.preimage": ("impostor", "is_omnidirectional", "nearest_facet", "preimage_kind"),
     "plica.core.domain": ("Ball", "Box", "Plane", "Segment"),
     "plica.core.network": ("Network",),
@@ -84,6 +86,7 @@ __all__ = [
     "is_omnidirectional",
     "load",
     "load_result",
+    "moments",
     "nearest_facet",
     "preimage_kind",
     "report",

@@ -38,6 +38,7 @@ RESULTS = {
     "ImpostorResult": "plica.analyses.preimage.result:ImpostorResult",
     "OmnidirectionalResult": "plica.analyses.preimage.kinds:OmnidirectionalResult",
     "InfoResult": "plica.loaders.info:InfoResult",
+    "MomentsResult": "plica.analyses.moments.result:MomentsResult",
     "ReportResult": "plica.experiments.report:ReportResult",
 }
 WORDS = {

@@ -232,3 +232,17 @@ def test_joins_in_a_graph():
     graph.add("d", Sum((1.0, 1.0), (3,)), c, c)
     assert graph.shapes["c"] == (3,)
     assert graph.network()(np.array([1.0, 2.0])).tolist() == [2, 4, 4]
+
+
+def test_the_piece_of_an_input_and_the_pieces_of_a_batch():
+    graph = Graph((2,))
+    hidden = graph.add("fc", Dense(torch.tensor([[1.0, -1.0], [2.0, 0.5]], dtype=torch.float64), None, (2,)), INPUT)
+    graph.add("relu", relu((2,)), hidden)
+    net = graph.network()
+    X = torch.tensor([[1.0, 0.0], [-1.0, 3.0], [0.5, 2.0]], dtype=torch.float64)
+    pieces = list(net.pieces(X))
+    for x, piece in zip(X, pieces, strict=True):
+        torch.testing.assert_close(piece.frozen(x), net(x), rtol=0, atol=0)
+        assert net.piece(x).pattern.keys() == piece.pattern.keys() == net.pattern(x).keys()
+    with pytest.raises(ShapeError, match=r"net\.pieces"):
+        net.piece(X)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from plica.cli import options as opt
 from plica.cli.ending import finish
 from plica.cli.live import progress
-from plica.cli.reading import DataOptions, ModelOptions, open_images, open_model, plain
+from plica.cli.reading import DataOptions, ModelOptions, open_both, plain, stamped_result
 from plica.cli.reading import layer as read_layer
 from plica.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from plica.core.network import Network
-    from plica.loaders.images import ImageSet
 
 Layers = Annotated[list[str] | None, typer.Option("--layers", help="Choice layer; repeat for several. Default: all.")]
 Matrix = Annotated[Path, typer.Argument(metavar="MATRIX", help="The matrix A: .npy, or .csv with a row per line.")]
@@ -56,11 +54,11 @@ def preimage_kind(
 
     opened = ModelOptions(model, input_shape, trust_pickle, device, threads)
     read = DataOptions(data, split, scale, mean, std, layout, None, limit)
-    net, images = _open(opened, read)
+    net, images = open_both(opened, read)
     with progress(max_seconds) as watch:
         result = decide(net, images.images, layer=read_layer(layer), progress=watch)
     options = {"layer": layer, **plain(opened), **plain(read)}
-    finish(_stamped(result, net, images, options), as_json=as_json, out=out)
+    finish(stamped_result(result, net, images, options), as_json=as_json, out=out)
 
 
 def nearest_facet(
@@ -86,12 +84,12 @@ def nearest_facet(
 
     opened = ModelOptions(model, input_shape, trust_pickle, device, threads)
     read = DataOptions(data, split, scale, mean, std, layout, None, limit)
-    net, images = _open(opened, read)
+    net, images = open_both(opened, read)
     chosen = None if not layers else [read_layer(name) for name in layers]
     with progress(max_seconds) as watch:
         result = measure(net, images.images, chosen, progress=watch)
     options = {"layers": layers or [], **plain(opened), **plain(read)}
-    finish(_stamped(result, net, images, options), as_json=as_json, out=out)
+    finish(stamped_result(result, net, images, options), as_json=as_json, out=out)
 
 
 def impostor(
@@ -119,7 +117,7 @@ def impostor(
 
     opened = ModelOptions(model, input_shape, trust_pickle, device, threads)
     read = DataOptions(data, split, scale, mean, std, layout, None, max(x, towards) + 1)
-    net, images = _open(opened, read)
+    net, images = open_both(opened, read)
     if len(images) <= max(x, towards):
         raise ArgumentError(
             f"{data} has {len(images)} images; there is no image {max(x, towards)} (they count from 0)."
@@ -128,7 +126,7 @@ def impostor(
     with progress(max_seconds) as watch:
         result = search(net, own, other, layer=read_layer(layer), tolerance=tolerance, progress=watch)
     options = {"layer": layer, "x": x, "towards": towards, "tolerance": tolerance, **plain(opened), **plain(read)}
-    finish(_stamped(result, net, images, options), as_json=as_json, out=out)
+    finish(stamped_result(result, net, images, options), as_json=as_json, out=out)
 
 
 def is_omnidirectional(
@@ -146,22 +144,7 @@ def is_omnidirectional(
     vectors = [None if path is None else _array(path).reshape(-1) for path in (b, point)]
     with progress(max_seconds) as watch:
         result = decide(A, *vectors, progress=watch)
-    finish(_stamped(result, None, A, {"matrix": str(matrix)}), as_json=as_json, out=out)
-
-
-def _open(opened: ModelOptions, read: DataOptions) -> tuple[Network, ImageSet]:
-    """Load the model and the images; say on stderr what was guessed."""
-    net = open_model(opened)
-    images = open_images(read, net)
-    for notice in (*net.origin.notices, *images.notices):
-        typer.echo(f"note: {notice}", err=True)
-    return net, images
-
-
-def _stamped(result: Any, net: Network | None, data: Any, options: dict[str, Any]) -> Any:
-    from plica.store import stamped
-
-    return stamped(result, network=net, data=data, options=options)
+    finish(stamped_result(result, None, A, {"matrix": str(matrix)}), as_json=as_json, out=out)
 
 
 def _array(path: Path) -> np.ndarray:

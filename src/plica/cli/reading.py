@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from plica.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -114,3 +116,19 @@ def plain(options: Any) -> dict[str, Any]:
     """The options that were given, as text and numbers for a result's header."""
     given = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
     return {k: str(v) if isinstance(v, Path) else v for k, v in given.items() if v is not None}
+
+
+def open_both(opened: ModelOptions, read: DataOptions) -> tuple[Network, ImageSet]:
+    """Load the model and the images; say on stderr what was guessed."""
+    net = open_model(opened)
+    images = open_images(read, net)
+    for notice in (*net.origin.notices, *images.notices):
+        typer.echo(f"note: {notice}", err=True)
+    return net, images
+
+
+def stamped_result(result: Any, net: Network | None, data: Any, options: dict[str, Any]) -> Any:
+    """Complete the result's header."""
+    from plica.store import stamped
+
+    return stamped(result, network=net, data=data, options=options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,8 +14,12 @@ from torch import Tensor
 from plica.core.affine import Affine, Dense, Gather, Shape, evaluate
 from plica.core.choice import Choice
 from plica.core.domain import Box, Plane, Segment
+from plica.core.origin import Origin
 from plica.core.pattern import Pattern, choose_exactly
 from plica.errors import ArgumentError, DeviceError, ShapeError
+
+if TYPE_CHECKING:
+    from plica.core.piece import Piece
 
 INPUT = "input"
 
@@ -27,31 +32,6 @@ class Node:
     op: Affine | Choice
     inputs: tuple[str, ...]
     shape: Shape
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a network came from.
-
-    Attributes
-    ----------
-    name : str
-        Name to print.
-    path : str
-        File it was read from; empty for a module.
-    dtype : str
-        Dtype of the original weights ("float32", ...).
-    notices : tuple of str
-        What was dropped, folded or rounded at loading, one sentence each.
-    difference : float
-        Largest absolute difference from the original on random inputs, divided by its largest absolute output.
-    """
-
-    name: str = "network"
-    path: str = ""
-    dtype: str = "float64"
-    notices: tuple[str, ...] = ()
-    difference: float = float("nan")
 
 
 class Graph:
@@ -350,6 +330,22 @@ class Network:
 
     def _moved(self, **where: object) -> Network:
         return replace(self, nodes=tuple(replace(n, op=_moved(n.op, where)) for n in self.nodes))
+
+    def piece(self, x: Tensor | np.ndarray) -> Piece:
+        """The piece of one input: the cell around it on which the network is one affine map."""
+        batch = self.as_batch(x)
+        if len(batch) != 1:
+            raise ShapeError(f"net.piece takes one input; got a batch of {len(batch)}. Use net.pieces(X).")
+        return next(self.pieces(batch))
+
+    def pieces(self, x: Tensor | np.ndarray) -> Iterator[Piece]:
+        """The pieces of a batch of inputs, one after the other; their patterns are found together."""
+        from importlib import import_module
+
+        make = import_module("plica.core.piece").Piece  # which stands on this module
+        batch = self.as_batch(x)
+        pattern = self.pattern(batch)
+        return (make(self, pattern[i], point) for i, point in enumerate(batch))
 
     def to_torch(self) -> torch.nn.Module:
         """The network as a torch module."""
