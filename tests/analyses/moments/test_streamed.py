@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from plica.analyses.moments import streamed
+from plica.analyses.moments import moments, streamed
 from plica.analyses.moments.noise import LowRank, gaussian
 from plica.analyses.moments.propagate import propagate
 from plica.core.affine import Concat, Dense, Sum
@@ -64,3 +64,17 @@ def test_budgets():
         streamed.streamed_moments(net, x, Progress(max_bytes=10_000))
     with pytest.raises(BudgetReached):
         streamed.streamed_moments(net, x, Progress(max_seconds=0.0))
+
+
+def test_many_inputs_need_no_square_matrix():
+    """Independent noise on 60,000 inputs: sampling draws it directly; a formula is refused with the arithmetic."""
+    graph = Graph((60_000,))
+    graph.add("a", Dense(torch.ones(2, 60_000).double(), None, (60_000,)), INPUT)
+    net, mean = graph.network(), np.zeros(60_000)
+    drawn = moments(net, mean, 1.0, method="monte_carlo", samples=200)
+    assert abs(drawn.covariance[0, 1] / 60_000 - 1) < 0.6
+    with pytest.raises(MemoryBudgetError, match="60000 directions in 60000 inputs"):
+        moments(net, mean, 1.0)
+    window = np.zeros(60_000)
+    window[100:150] = 2.0
+    assert np.allclose(moments(net, mean, window).covariance, 100.0)

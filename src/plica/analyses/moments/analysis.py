@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 
 import torch
 from torch import Tensor
 
 from plica.analyses.moments.noise import Array, Covariance, Gaussian, gaussian
-from plica.analyses.moments.propagate import is_exact, propagate
+from plica.analyses.moments.propagate import is_exact, joint_size, propagate
 from plica.analyses.moments.result import MomentsResult
 from plica.analyses.moments.rewrite import linearise, without_maxima
 from plica.analyses.moments.sampling import sample
@@ -137,8 +136,7 @@ def moments(
 
 def _formula(plain: Network, x: Gaussian, progress: Progress) -> tuple[Tensor, Tensor]:
     """By whole matrices where they fit, else streamed where that is possible."""
-    units = sum(math.prod(plain[name].shape) for name in plain.choices)
-    if is_exact(plain) and MATRICES * 8 * units * units > progress.max_bytes:
+    if is_exact(plain) and MATRICES * 8 * joint_size(plain) ** 2 > progress.max_bytes:
         return streamed_moments(plain, x, progress)
     return propagate(plain, x, progress)
 

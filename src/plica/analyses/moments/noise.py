@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,8 @@ from plica.core.network import Network
 from plica.errors import ArgumentError, DataError, ShapeError
 
 Array = ArrayLike | Sequence[Any] | Tensor
-ROUNDING = (
-    2.0**-46
-)  # relative to the size n: how far below zero rounding may push an eigenvalue of a correlation matrix
+# How far below zero rounding may push an eigenvalue of a correlation matrix, relative to its size
+ROUNDING = 2.0**-46
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,26 +35,49 @@ class LowRank:
 
 @dataclass(frozen=True, eq=False)
 class Gaussian:
-    """x = mean + basis' xi, with xi ~ N(0, metric).
+    """x = mean + basis' xi, with k directions of noise xi ~ N(0, metric).
 
     Attributes
     ----------
     mean : Tensor, shape (n,)
-    basis : Tensor, shape (k, n)
+    rows : Tensor, shape (k, n) or (k,)
+        The basis; of shape (k,) the entries of a basis with one entry a row, at the inputs `active`.
+    active : Tensor of int, shape (k,), or None
     metric : Tensor, shape (k, k), or None
-        None: the identity.
+        None: the identity. Otherwise `rows` holds ones and every input is active.
     """
 
     mean: Tensor
-    basis: Tensor
-    metric: Tensor | None
+    rows: Tensor
+    active: Tensor | None = None
+    metric: Tensor | None = None
 
-    def factor(self) -> Tensor:
-        """F with cov = F' F, shape (k, n); of a full covariance by its eigenvectors."""
-        if self.metric is None:
-            return self.basis
-        values, vectors = torch.linalg.eigh(self.metric)
-        return (vectors * values.clamp(min=0.0).sqrt()).T @ self.basis
+    @property
+    def directions(self) -> int:
+        """k."""
+        return len(self.rows)
+
+    def basis(self) -> Tensor:
+        """The basis as a matrix, shape (k, n)."""
+        if self.active is None:
+            return self.rows
+        place = (torch.arange(len(self.rows)), self.active)
+        return self.mean.new_zeros(len(self.rows), len(self.mean)).index_put(place, self.rows)
+
+    def sampler(self) -> Callable[[int, torch.Generator], Tensor]:
+        """A function of a number and a generator that draws inputs, shape (number, n); a metric is factored once."""
+        factor = self.rows
+        if self.metric is not None:
+            values, vectors = torch.linalg.eigh(self.metric)
+            factor = (vectors * values.clamp(min=0.0).sqrt()).T
+
+        def draw(count: int, generator: torch.Generator) -> Tensor:
+            xi = torch.randn(count, len(factor), generator=generator, dtype=torch.float64)
+            if factor.ndim == 2:
+                return self.mean + xi @ factor
+            return self.mean.repeat(count, 1).index_add(1, self.active, xi * factor)  # type: ignore[arg-type]
+
+        return draw
 
 
 Covariance = Array | LowRank
@@ -90,11 +112,11 @@ def gaussian(net: Network, mean: Array, cov: Covariance) -> Gaussian:
         factor = _numbers("cov.factor", cov.factor)
         if factor.ndim != 2 or len(factor) != n:
             raise ShapeError(f"cov.factor has shape {tuple(factor.shape)}; it needs one row per input: ({n}, k).")
-        return Gaussian(m, factor.T, None)
+        return Gaussian(m, factor.T)
     c = _numbers("cov", cov)
     if tuple(c.shape) == (n, n) and n > 1:
         _check_matrix(c.detach())
-        return Gaussian(m, torch.eye(n, dtype=torch.float64), c)
+        return Gaussian(m, torch.ones(n, dtype=torch.float64), torch.arange(n), c)
     if c.ndim == 0:
         c = c.expand(n)
     if c.numel() != n:
@@ -111,9 +133,7 @@ def _independent(mean: Tensor, variances: Tensor) -> Gaussian:
         worst = int(variances.argmin())
         raise DataError(f"cov: the variance of input {worst} is {variances[worst]:.3g}; variances are not negative.")
     active = (variances > 0).nonzero()[:, 0]
-    rows = mean.new_zeros(len(active), len(mean))
-    place = (torch.arange(len(active)), active)
-    return Gaussian(mean, rows.index_put(place, variances[active].sqrt()), None)
+    return Gaussian(mean, variances[active].sqrt(), active)
 
 
 def _numbers(name: str, value: object) -> Tensor:

@@ -45,6 +45,17 @@ def is_exact(net: Network) -> bool:
     return len(first_choices(net)) == len(net.choices)
 
 
+def joint_size(net: Network) -> int:
+    """Numbers whose joint covariance `propagate` starts from: the first choices, and affine values that others read."""
+    firsts, affine, held = set(first_choices(net)), {INPUT}, {net.output}
+    for node in net.nodes:
+        if node.name not in firsts and affine.issuperset(node.inputs):
+            affine.add(node.name)
+        elif node.name not in firsts:
+            held.update(node.inputs)
+    return sum(math.prod(net.shape_of(name)) for name in firsts | (held & affine))
+
+
 @dataclass(frozen=True, eq=False)
 class Joint:
     """Means and covariances of the live values of a network.
@@ -95,13 +106,11 @@ def propagate(net: Network, x: Gaussian, progress: Progress) -> tuple[Tensor, Te
         When a covariance does not fit into ``progress.max_bytes``.
     """
     joint = Joint()
-    linear = affine_part(net, x, progress)
-    done = set(linear)
     firsts = [net[name] for name in first_choices(net)]
-    _budget(0, sum(math.prod(node.shape) for node in firsts), ", ".join(n.name for n in firsts) or "output", progress)
-    rest = [node for node in net.nodes if node.name not in done and node not in firsts]
-    needed = {name for node in rest for name in node.inputs} | {net.output}
-    _convert(joint, x, linear, firsts, needed)
+    _budget(0, joint_size(net), ", ".join(n.name for n in firsts) or "output", progress)
+    linear = affine_part(net, x, progress)
+    rest = [node for node in net.nodes if node.name not in linear and node not in firsts]
+    _convert(joint, x, linear, firsts, {name for node in rest for name in node.inputs} | {net.output})
     last_use = {name: i for i, node in enumerate(rest) for name in node.inputs}
     for i, node in enumerate(progress.over(rest, "moments")):
         _budget(sum(m.numel() for m in joint.means.values()), math.prod(node.shape), node.name, progress)
@@ -124,8 +133,9 @@ def _budget(live: int, size: int, name: str, progress: Progress) -> None:
 
 def affine_part(net: Network, x: Gaussian, progress: Progress) -> dict[str, tuple[Tensor, Tensor]]:
     """Values that no choice comes before: mean (1, *shape) and rates (k, *shape), value = mean + rates' xi."""
-    k = len(x.basis)
-    values = {INPUT: (x.mean.reshape(1, *net.input_shape), x.basis.reshape(k, *net.input_shape))}
+    k, n = x.directions, len(x.mean)
+    refuse_above(progress.max_bytes, 8 * k * n, f"The noise has {k} directions in {n} inputs", LESS)
+    values = {INPUT: (x.mean.reshape(1, *net.input_shape), x.basis().reshape(k, *net.input_shape))}
     for node in net.nodes:
         if isinstance(node.op, Choice) or not set(node.inputs) <= values.keys():
             continue

@@ -77,11 +77,10 @@ def batch_size(net: Network) -> int:
 
 def _batches(net: Network, x: Gaussian, samples: int, seed: int) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    factor, size = x.factor(), batch_size(net)
+    draw, size = x.sampler(), batch_size(net)
     for start in range(0, samples, size):
         count = min(size, samples - start)
-        xi = torch.randn(count, len(factor), generator=generator, dtype=torch.float64)
-        yield (x.mean + xi @ factor).reshape(count, *net.input_shape)
+        yield draw(count, generator).reshape(count, *net.input_shape)
 
 
 def _moments(outputs: Tensor, completeness: Completeness) -> Sampled:

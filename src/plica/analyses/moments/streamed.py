@@ -77,7 +77,7 @@ def streamed_moments(net: Network, x: Gaussian, progress: Progress) -> tuple[Ten
     2048 x 2048. At p = 20,000 and k = 784 about ten CPU seconds. Equal to `propagate` up to rounding.
     """
     firsts = [net[name] for name in first_choices(net)]
-    k, p, d = len(x.basis), sum(math.prod(n.shape) for n in firsts), math.prod(net.output_shape)
+    k, p, d = x.directions, sum(math.prod(n.shape) for n in firsts), math.prod(net.output_shape)
     needed = 8 * (2 * (k + d) * p + d * d + MATRICES * block_size(progress) ** 2)
     what = (
         f"Streaming {p} units from {k} directions of noise to {d} outputs takes 2 ({k} + {d}) x {p} entries and blocks"
