@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from oracles import gaussian as oracle
-from plica.analyses.moments import integral, relu_moments
+from plica.analyses.moments import relu_moments, tiles
 
-RULES = integral.NODES[np.dtype(np.float64)]
+RULES = tiles.NODES[np.dtype(np.float64)]
 NEAR_ONE = [
     (0.3, 0.3 + 1e-4, 1 - 1e-8),
     (0.3, 0.3, 1 - 1e-8),
@@ -42,11 +42,11 @@ def test_every_rule_has_converged(rule, monkeypatch):
     pairs = pairs_between(([0.0] + [limit for limit, _ in RULES])[rule], RULES[rule][0])
     answers = {}
     for name, change in {"as is": lambda n: n, "more": lambda n: 3 * n + 20, "fewer": lambda n: 2 * n // 3}.items():
-        monkeypatch.setitem(integral.NODES, np.dtype(np.float64), tuple((limit, change(n)) for limit, n in RULES))
-        integral.rules.cache_clear()
+        monkeypatch.setitem(tiles.NODES, np.dtype(np.float64), tuple((limit, change(n)) for limit, n in RULES))
+        tiles.rules.cache_clear()
         answers[name] = covariances(*pairs)
     monkeypatch.undo()
-    integral.rules.cache_clear()
+    tiles.rules.cache_clear()
     assert np.abs(answers["as is"] - answers["more"]).max() < 3e-14
     assert np.abs(answers["fewer"] - answers["more"]).max() > 1e-13
 

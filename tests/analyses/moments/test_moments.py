@@ -125,6 +125,7 @@ def test_exact_moments_agree_with_sampling(name):
     assert np.abs(by_mean).max() < 5
     assert np.abs(by_cov).max() < 6
     assert np.linalg.eigvalsh(result.covariance)[0] > -1e-12
+    assert np.array_equal(result.covariance, result.covariance.T)
     assert result.mean.shape == net.output_shape
     assert "exact" in repr(result)
 
