@@ -212,6 +212,30 @@ def test_gradients_by_the_closed_forms():
     assert math.isclose(cov.grad[0, 0], by_sd / (2 * s[0]), rel_tol=1e-11)
 
 
+@pytest.mark.parametrize("r", [0.3, -0.6, 0.97, -0.999])
+def test_gradients_are_the_closed_forms(r):
+    """The formulas of docs/moments.md, with Phi_2 itself from the gradient by the covariance."""
+    a, b, s = 0.4, -0.9, (0.7, 2.0)
+    mean = double([a * s[0], b * s[1]]).requires_grad_()
+    cov = double([[s[0] ** 2, r * s[0] * s[1]], [r * s[0] * s[1], s[1] ** 2]]).requires_grad_()
+    relu_moments(mean, cov)[1][0, 1].backward()
+
+    def phi(x):
+        return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+    def Phi(x):
+        return 0.5 * math.erfc(-x / math.sqrt(2))
+
+    def h(x):
+        return phi(x) + x * Phi(x)
+
+    q, both = math.sqrt((1 - r) * (1 + r)), float(2 * cov.grad[0, 1])
+    conditional = b * both + phi(b) * Phi((a - r * b) / q) + r * phi(a) * Phi((b - r * a) / q)
+    assert math.isclose(mean.grad[0], s[1] * conditional - Phi(a) * s[1] * h(b), rel_tol=1e-11)
+    by_variance = phi(a) / (2 * s[0]) * s[1] * (q * h((b - r * a) / q) - h(b))
+    assert math.isclose(cov.grad[0, 0], by_variance, rel_tol=1e-11)
+
+
 def test_derivatives_of_the_variance():
     """dVar/dS_ii = Phi(a) - h(a) phi(a), dVar/dm = 2 s h(a) Phi(-a)."""
     a, s = 0.6, 1.7

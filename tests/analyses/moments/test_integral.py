@@ -77,6 +77,21 @@ def test_float32_covariances(part):
         assert abs(float(oracle.relu_covariance(a, b, r)) - pair(a, b, r, torch.float32)) < 1e-6, (a, b, r)
 
 
+@pytest.mark.parametrize("limit", [limit for limit, _ in NODES[np.dtype(np.float32)]])
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_float32_at_the_end_of_every_rule(limit, sign):
+    """Against the float64 rules, at every pair of a grid of thresholds and at close ones."""
+    grid = torch.cat([torch.linspace(-4, 4, 33), torch.linspace(-0.1, 0.1, 21)])
+    r = float(np.float32(sign * limit * (1 - 1e-6)))
+    mean = torch.cat([grid, sign * grid])  # rows of the upper right block are pairs with correlation r
+    n = len(grid)
+    cov = torch.full((2 * n, 2 * n), abs(r), dtype=torch.float32)
+    cov[:n, n:] = cov[n:, :n] = r
+    cov.fill_diagonal_(1.0)
+    got, exact = relu_moments(mean, cov)[1], relu_moments(mean.double(), cov.double())[1]
+    assert ((got - exact).abs() < 1e-6).all()
+
+
 @pytest.mark.big(sample=2)
 @pytest.mark.parametrize("part", range(40))
 def test_derivatives(part):
