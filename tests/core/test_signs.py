@@ -145,3 +145,16 @@ def test_no_inputs_and_the_input_itself():
     x = torch.tensor([[0.0, -1e-300]], dtype=torch.float64)
     assert signs(net, x, net.pattern(x), INPUT, zero).tolist() == [[[0, -1]]]
     assert signs(net, x[:0], net.pattern(x)[:0], INPUT, zero).shape == (1, 0, 2)
+
+
+def test_overflow_settles_nothing():
+    graph = Graph((2,))
+    graph.add("first", dense(np.array([[1e308, 1e308], [1.0, 0.0]]), np.zeros(2)), INPUT)
+    graph.add("second", dense(np.array([[1.0, -1.0], [-1.0, 1e308]]), np.zeros(2)), "first")
+    graph.add("end", relu_node((2,)), "second")
+    net = graph.network()
+    x = torch.tensor([[4.0, 5.0]], dtype=torch.float64)  # (inf, 4), then inf - inf in floats
+    exact = [Fraction(1e308) * 9 - 4, 4 * Fraction(1e308) - Fraction(1e308) * 9]
+    assert not bool(torch.isfinite(net.values(x, "second")["second"]).all())
+    got = signs(net, x, net.pattern(x), "second", torch.zeros(1, dtype=torch.float64))
+    assert got[0, 0].tolist() == [sign(v) for v in exact]

@@ -91,8 +91,8 @@ def difference_signs(
 
 
 def _in_doubt(gap: T, error: T) -> T:
-    """Where a float difference does not settle the sign; a zero without error is exact."""
-    return (abs(gap) <= error) & ((gap != 0) | (error > 0))
+    """Where a float difference does not settle the sign; a zero without error is exact, NaN settles nothing."""
+    return ~((abs(gap) > error) | ((gap == 0) & (error == 0)))
 
 
 def _signs(values: np.ndarray) -> np.ndarray:
