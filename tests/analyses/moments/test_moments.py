@@ -101,7 +101,7 @@ EXACT = {
     **{name: (lambda op=op: chain(op)) for name, op in OPS.items()},
     "residual": residual,
     "parallel": parallel,
-    "max of two": lambda: maxout([[0, 1], [2, 3], [3, 4], [5, -1]]),
+    "max of two": lambda: maxout([[0, 1], [2, 3], [3, 4], [5, -1], [-1, 6]]),
     "conv": lambda: convolutional(deep=False),
     "no choice": lambda: chain(relu, (4, 3)),
 }
@@ -254,6 +254,7 @@ def test_two_stage_is_right_for_small_noise():
     x = torch.from_numpy(mean)
     for layer in net.choices:
         assert torch.allclose(linearise(net, layer, x)(x), net(x), rtol=1e-13)
+        assert linearise(net, layer, x).choices == (layer,)
     tiny = moments(net, mean, 1e-12 * cov, method="two_stage", layer="act0")
     jacobian = torch.autograd.functional.jacobian(net, x).numpy()
     assert np.allclose(tiny.covariance, 1e-12 * jacobian @ cov @ jacobian.T, rtol=1e-6)
