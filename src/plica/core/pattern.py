@@ -12,6 +12,7 @@ is evaluated in rationals (`exact.columns`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,11 @@ class Pattern:
             return [b""] * self.size
         flat = [b.flatten(1).cpu().numpy() for b in self.branches.values()]
         return [b"".join(row.tobytes() for row in rows) for rows in zip(*flat, strict=True)]
+
+
+def direct_convolutions() -> AbstractContextManager[None]:
+    """Convolutions as sums of products: the error bounds do not hold for the transforms that cuDNN may choose."""
+    return torch.backends.cudnn.flags(enabled=False)
 
 
 def gamma(terms: int) -> float:
@@ -278,7 +284,7 @@ def choose_exactly(nodes: tuple, x: Tensor) -> Pattern:
     Cost: two forward passes (values and error bounds); four more for the inputs with a doubt; a pass in big integers
     for those that floats cannot settle.
     """
-    with torch.no_grad():
+    with torch.no_grad(), direct_convolutions():
         branches, doubt = _choose(nodes, x, None)
         for stage in (_settle_by_rate, _settle_exactly):
             rows = doubt.nonzero()[:, 0]

@@ -15,7 +15,7 @@ from torch import Tensor
 from plica.core.choice import Choice
 from plica.core.exact import columns as exact
 from plica.core.network import INPUT, Network
-from plica.core.pattern import UNIT, Ball, Pattern, affine_ball, freeze_ball
+from plica.core.pattern import UNIT, Ball, Pattern, affine_ball, direct_convolutions, freeze_ball
 
 T = TypeVar("T", Tensor, np.ndarray)
 
@@ -31,12 +31,13 @@ def enclose(net: Network, x: Tensor, pattern: Pattern, value: str) -> Ball:
     """
     part = net.upto(value)
     balls = {INPUT: Ball(x, torch.zeros_like(x))}
-    for node in part.nodes:
-        inputs = [balls[name] for name in node.inputs]
-        if isinstance(node.op, Choice):
-            balls[node.name] = freeze_ball(node.op, pattern.branches[node.name], inputs[0], constant=True)
-        else:
-            balls[node.name] = affine_ball(node.op, inputs, constant=True, use_grid=True)
+    with torch.no_grad(), direct_convolutions():
+        for node in part.nodes:
+            inputs = [balls[name] for name in node.inputs]
+            if isinstance(node.op, Choice):
+                balls[node.name] = freeze_ball(node.op, pattern.branches[node.name], inputs[0], constant=True)
+            else:
+                balls[node.name] = affine_ball(node.op, inputs, constant=True, use_grid=True)
     return balls[part.output]
 
 
