@@ -283,6 +283,7 @@ def test_seeds_decide_the_samples():
     assert np.array_equal(a.covariance, b.covariance)
     assert not np.array_equal(a.mean, c.mean)
     assert a.samples == 9000
+    assert np.allclose(a.standard_error**2 * 9000, a.covariance.diagonal(), rtol=1e-12)
     assert a.header["seed"] == 1
 
 
