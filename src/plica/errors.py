@@ -43,3 +43,7 @@ class SolverError(PlicaError, RuntimeError):
 
 class ImportMismatch(ModelError):
     """The loaded network and the original model disagree on random inputs."""
+
+
+class ReshapeNotice(UserWarning):
+    """Data of the right size but another shape were reshaped to the network's input."""

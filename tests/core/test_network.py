@@ -12,7 +12,7 @@ from plica.core.choice import relu
 from plica.core.conv import Transposed
 from plica.core.domain import Box, Plane, Segment
 from plica.core.network import INPUT, Graph, Node, Origin
-from plica.errors import ArgumentError, DeviceError, ShapeError
+from plica.errors import ArgumentError, DeviceError, ReshapeNotice, ShapeError
 
 EYE = torch.eye(2, dtype=torch.float64)
 
@@ -246,3 +246,11 @@ def test_the_piece_of_an_input_and_the_pieces_of_a_batch():
         assert net.piece(x).pattern.keys() == piece.pattern.keys() == net.pattern(x).keys()
     with pytest.raises(ShapeError, match=r"net\.pieces"):
         net.piece(X)
+
+
+def test_reshaping_is_said():
+    graph = Graph((2, 1))
+    graph.add("relu", relu((2, 1)), INPUT)
+    net = graph.network()
+    with pytest.warns(ReshapeNotice, match=r"\(3, 2\) are read as \(3, 2, 1\)"):
+        assert net(torch.ones(3, 2)).shape == (3, 2, 1)

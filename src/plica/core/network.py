@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from plica.core.choice import Choice
 from plica.core.domain import Box, Plane, Segment
 from plica.core.origin import Origin
 from plica.core.pattern import Pattern, choose_exactly
-from plica.errors import ArgumentError, DeviceError, ShapeError
+from plica.errors import ArgumentError, DeviceError, ReshapeNotice, ShapeError
 
 if TYPE_CHECKING:
     from plica.core.piece import Piece
@@ -171,6 +172,8 @@ class Network:
     def as_batch(self, x: Tensor | np.ndarray) -> Tensor:
         """Return x as a batch of the network's dtype on its device; a single input becomes a batch of one.
 
+        Data of equal size are reshaped, with a `ReshapeNotice`.
+
         Raises
         ------
         ShapeError
@@ -184,10 +187,10 @@ class Network:
             return t
         if tuple(t.shape) == shape:
             return t[None]
-        if t.ndim > 1 and math.prod(t.shape[1:]) == size:
-            return t.reshape(len(t), *shape)
-        if t.numel() == size:
-            return t.reshape(1, *shape)
+        rows = len(t) if t.ndim > 1 and math.prod(t.shape[1:]) == size else 1
+        if t.numel() == rows * size:
+            warnings.warn(f"Data of shape {tuple(t.shape)} are read as {(rows, *shape)}.", ReshapeNotice, stacklevel=2)
+            return t.reshape(rows, *shape)
         raise ShapeError(
             f"The input has shape {tuple(t.shape)}; the network reads {shape} (or a batch of them, {('n', *shape)})."
         )
