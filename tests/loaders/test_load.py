@@ -15,7 +15,7 @@ from torch import nn
 
 import plica
 from loaders.bad_files import exported, onnx_model, refused, tiny
-from plica.errors import ArgumentError, ModelError, PlicaError, ShapeError
+from plica.errors import ArgumentError, ModelError, PlicaError, ReshapeNotice, ShapeError
 
 
 @pytest.fixture
@@ -40,7 +40,9 @@ def test_paths_are_strings_too(model):
 def test_data_of_equal_size_are_reshaped(model):
     net = plica.load(model)
     x = np.random.default_rng(0).normal(size=(5, 2, 2))
-    assert torch.equal(net(x), net(x.reshape(5, 4)))
+    with pytest.warns(ReshapeNotice, match=r"\(5, 2, 2\) are read as \(5, 4\)"):
+        out = net(x)
+    assert torch.equal(out, net(x.reshape(5, 4)))
     with pytest.raises(ShapeError, match=r"shape \(5, 3\)"):
         net(np.zeros((5, 3)))
 

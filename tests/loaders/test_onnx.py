@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 
 import numpy as np
 import pytest
@@ -102,11 +103,26 @@ def test_final_softmax_is_dropped(kind, tmp_path):
     assert any(kind in text and "dropped" in text for text in net.origin.notices)
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("kind", ["Softmax", "Sigmoid", "Tanh", "Gelu", "ThresholdedRelu", "Floor"])
-def test_other_layers_are_refused_by_name(kind, tmp_path):
-    nodes = [helper.make_node(kind, ["x"], ["a"], name="/features/features.7/Act"), N("Relu", "a")]
-    with pytest.raises(UnsupportedLayer, match=rf"node 'features.7.Act' is {kind}.*plica reads: Abs, Add"):
-        plica.load(written(tmp_path, Case(nodes, (4,), opset=20).model()))
+def test_other_layers_are_refused_by_name(kind, place, tmp_path):
+    """As the first, a middle or the last node, but for a final softmax or sigmoid."""
+    kinds = ["Abs", "Neg"]
+    kinds.insert(place, kind)
+    values = ["x", "a", "b", "y"]
+    names = [f"/features/features.{i}/{'Act' if k == kind else k}" for i, k in enumerate(kinds)]
+    nodes = [helper.make_node(k, [values[i]], [values[i + 1]], name=names[i]) for i, k in enumerate(kinds)]
+    path = written(tmp_path, Case(nodes, (4,), opset=20).model())
+    if place == 2 and kind in ("Softmax", "Sigmoid"):
+        assert len(plica.load(path).nodes) == 2
+        return
+    known = "is not known" if kind in ("ThresholdedRelu", "Floor") else "is not piecewise linear"
+    expected = (
+        rf"node 'features\.{place}\.Act' is {kind}, which {known}\. plica reads: Linear, Conv1d .* part of the model"
+    )
+    with pytest.raises(UnsupportedLayer, match=expected) as caught:
+        plica.load(path)
+    assert len(str(caught.value)) < 600
 
 
 @pytest.mark.parametrize(
@@ -133,6 +149,14 @@ def test_the_oracle_is_torch_where_onnx_has_no_right_one():
                    output_padding=[1, 0])], (4, 5, 3), {"w": kernel.numpy(), "b": bias.numpy()})  # fmt: skip
     expected = torch.nn.functional.conv_transpose2d(x, kernel, bias, (2, 3), 1, (1, 0), 2, (1, 2))
     np.testing.assert_allclose(evaluator(case.model("n", np.float64)).run(None, {"x": x.numpy()})[0], expected)
+    for ceil, counted in itertools.product((0, 1), (0, 1)):
+        pool = Case(
+            [N("AveragePool", "x", kernel_shape=[3, 2], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=ceil,
+               count_include_pad=counted)], (4, 6, 3)
+        )  # fmt: skip
+        y = torch.from_numpy(w(2, 4, 6, 3))
+        expected = torch.nn.functional.avg_pool2d(y, (3, 2), 2, 1, bool(ceil), bool(counted))
+        np.testing.assert_allclose(evaluator(pool.model("n", np.float64)).run(None, {"x": y.numpy()})[0], expected)
     for ceil in (0, 1):
         pool = Case(
             [N("MaxPool", "x", kernel_shape=[3, 2], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=ceil)], (4, 5, 3)
@@ -192,17 +216,74 @@ def test_dtype_is_cast_once_and_said(kind, tmp_path):
     assert rounded == (kind is np.float16)
 
 
-def test_names_are_short_and_unique(tmp_path):
-    nodes = [
-        helper.make_node("Relu", ["x"], ["1"]),
-        helper.make_node("Relu", ["1"], ["a"], name="/layer1/layer1.0/relu/Relu"),
-        helper.make_node("Relu", ["a"], ["b"], name="/layer1/layer1.0/relu/Relu_1"),
-        helper.make_node("Relu", ["b"], ["c"], name="model/dense 2/Relu"),
-        helper.make_node("Relu", ["c"], ["y"], name="input"),
-    ]
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["", "/layer1/layer1.0/relu/Relu", "/layer1/layer1.0/relu/Relu_1", "model/dense 2/Relu", "input"],
+         ["relu_1", "layer1.0.relu", "layer1.0.relu_1", "model.dense_2", "input.relu"]),
+        (["net/sequential/dense/Relu", "net/sequential/dense_1/Relu", "net/sequential/dense_1/Relu"],
+         ["dense", "dense_1", "dense_1.relu"]),
+        (["/features/features.0/Relu", "/features/features.1/Relu"], ["features.0", "features.1"]),
+        (["net/a/BiasAdd__7", "net/a/Relu", "onnx::Relu_9"], ["a.relu", "a", "Relu_9"]),
+        (["a" * 20 + "/" + "b" * 20 + "/c", "d/e"], ["b" * 20 + ".c", "d.e"]),
+        (["0", "1/2", "$(rm)"], ["relu_0", "relu_1.2", "_rm_"]),
+    ],
+)  # fmt: skip
+def test_names_are_short_and_unique(given, expected, tmp_path):
+    values = ["x", *map(str, range(1, len(given))), "y"]
+    nodes = [helper.make_node("Relu", [values[i]], [values[i + 1]], name=name) for i, name in enumerate(given)]
     net = plica.load(written(tmp_path, Case(nodes, (4,)).model()))
-    names = [node.name for node in net.nodes]
-    assert names == ["relu_1", "layer1.0.relu", "layer1.0.relu_2", "model.dense_2", "input_2"]
+    assert [node.name for node in net.nodes] == expected
+
+
+def test_the_name_of_a_layer_is_that_of_its_matrix(tmp_path):
+    """What TensorFlow's exporters write: a bias is added under the layer's name, the activation has it as well."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], name="net/dense/MatMul"),
+        helper.make_node("Add", ["a", "b"], ["c"], name="net/dense/BiasAdd"),
+        helper.make_node("Relu", ["c"], ["d"], name="net/dense/Relu"),
+        helper.make_node("MatMul", ["d", "v"], ["y"], name="net/dense_1/MatMul"),
+    ]
+    net = plica.load(written(tmp_path, Case(nodes, (4,), {"w": w(4, 3), "b": w(3), "v": w(3, 2)}).model()))
+    assert [node.name for node in net.nodes] == ["dense", "dense.relu", "dense_1"]
+
+
+# --- a constant that is added becomes a bias --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shape", "constants", "kinds"),
+    [
+        ([N("MatMul", "x w", "a"), N("Add", "a b")], (4,), {"w": w(4, 3), "b": w(3)}, ["Dense"]),
+        ([N("MatMul", "x w", "a"), N("Sub", "a b")], (5, 4), {"w": w(4, 3), "b": w(1, 1, 3)}, ["Dense"]),
+        ([N("MatMul", "x w", "a"), N("Add", "a b")], (4,), {"w": w(4, 3), "b": np.array(0.3)}, ["Dense"]),
+        ([N("MatMul", "x w", "a"), N("Add", "b a")], (5, 4), {"w": w(4, 3), "b": w(5, 1)}, ["Dense", "Gather"]),
+        ([N("MatMul", "x w", "a"), N("Add", "a b", "c"), N("Add", "c b")], (4,), {"w": w(4, 3), "b": w(3)},
+         ["Dense", "Gather"]),
+        ([N("Gemm", "x w b", "a"), N("Add", "a b")], (4,), {"w": w(4, 3), "b": w(3)}, ["Dense", "Gather"]),
+        ([N("MatMul", "x w", "a"), N("Add", "a b", "c"), N("Add", "a c")], (4,), {"w": w(4, 3), "b": w(3)},
+         ["Dense", "Gather", "Sum"]),
+        ([N("MatMul", "x w", "a"), N("Sub", "b a")], (4,), {"w": w(4, 3), "b": w(3)}, ["Dense", "Scale"]),
+        ([N("Add", "x b", "a"), N("Mul", "a c", "d"), N("Add", "d b")], (4,), {"b": w(4), "c": w(4)},
+         ["Gather", "Scale", "Gather"]),
+        ([N("Conv", "x w", "a"), N("Add", "a b")], (2, 5, 4), {"w": w(3, 2, 2, 2), "b": w(3, 1, 1)}, ["Conv"]),
+        ([N("Conv", "x w", "a"), N("Add", "a b")], (2, 5), {"w": w(3, 2, 2), "b": w(1, 3, 1)}, ["Conv"]),
+        ([N("Conv", "x w", "a"), N("Add", "a b")], (2, 5, 4), {"w": w(3, 2, 2, 2), "b": w(3)}, ["Conv", "Gather"]),
+        ([N("Conv", "x w", "a"), N("Add", "a b")], (2, 5, 4), {"w": w(3, 2, 2, 2), "b": w(4, 3)}, ["Conv", "Gather"]),
+    ],
+)  # fmt: skip
+def test_added_constants_become_a_bias(nodes, shape, constants, kinds, tmp_path):
+    """Only of a matrix or kernel without a bias, whose values nothing else reads, and one number per channel."""
+    model = Case(nodes, shape, constants).model("n", np.float64)
+    net = plica.load(written(tmp_path, model))
+    assert [type(node.op).__name__ for node in net.nodes] == kinds
+    assert compare(model, net, RNG.normal(size=(3, *shape))) < 1e-12
+
+
+def test_a_bias_is_taken_up_without_rounding(tmp_path):
+    case = CASES["matmul"]
+    net = plica.load(written(tmp_path, case.model()))
+    assert np.array_equal(net.nodes[0].op.bias.numpy(), case.constants["b"].astype(np.float32).astype(float))
 
 
 # --- comparison with the original -------------------------------------------------------------------------------

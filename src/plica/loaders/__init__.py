@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plica.core.network import Network
-from plica.errors import ArgumentError, ModelError
+from plica.errors import ArgumentError, ModelError, ShapeError
 from plica.loaders.info import InfoResult, info
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ def load(
     """
     if isinstance(model, Network):
         return model
+    shape = None if input_shape is None else _checked(input_shape)
     if not isinstance(model, (str, PathLike)):
-        return _module(model, input_shape, weights)
+        return _module(model, shape, weights)
     if weights is not None:
         raise ArgumentError("weights= belongs to a torch module: plica.load(module, weights='file.safetensors').")
     path = Path(fspath(model))
@@ -64,15 +66,26 @@ def load(
     if path.name.endswith((".onnx", ".onnx.gz")):
         from plica.loaders.onnx import load_onnx
 
-        return load_onnx(path, input_shape)
+        return load_onnx(path, shape)
     if path.suffix == ".pt2":
         from plica.loaders.weights import load_pt2
 
-        return load_pt2(path, input_shape, trust_pickle=trust_pickle)
+        return load_pt2(path, shape, trust_pickle=trust_pickle)
     raise ModelError(_unknown(path))
 
 
-def _module(module: nn.Module, input_shape: Sequence[int] | None, weights: str | PathLike[str] | None) -> Network:
+def _checked(input_shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape as whole numbers, each at least one."""
+    try:
+        shape = tuple(operator.index(n) for n in input_shape)
+    except TypeError:
+        raise ShapeError(f"input_shape = {input_shape!r}: give whole numbers, as in (3, 32, 32).") from None
+    if min(shape, default=1) < 1:
+        raise ShapeError(f"input_shape = {shape}: every size is at least 1.")
+    return shape
+
+
+def _module(module: nn.Module, shape: tuple[int, ...] | None, weights: str | PathLike[str] | None) -> Network:
     from torch import nn
 
     if not isinstance(module, nn.Module):
@@ -80,7 +93,7 @@ def _module(module: nn.Module, input_shape: Sequence[int] | None, weights: str |
     from plica.loaders.torch import load_module
     from plica.loaders.weights import with_weights
 
-    return load_module(with_weights(module, weights), input_shape, name=type(module).__name__)
+    return load_module(with_weights(module, weights), shape, name=type(module).__name__)
 
 
 def _unknown(path: Path) -> str:

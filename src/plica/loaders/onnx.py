@@ -12,8 +12,9 @@ import onnx
 from plica.core.network import INPUT, Graph, Network, Origin
 from plica.errors import ModelError
 from plica.loaders.check import agree
-from plica.loaders.lower import Builder, Operand, Var, typeable, with_axis
+from plica.loaders.lower import Builder, Operand, Var, network_of
 from plica.loaders.onnx_file import checked_tensor, dtype_of, needed_nodes, read_input, read_model
+from plica.loaders.onnx_names import node_names
 from plica.loaders.onnx_ops import LOWER, OpNode
 from plica.loaders.onnx_reference import Evaluated, Reading, fold, original_of
 
@@ -45,7 +46,7 @@ def load_onnx(path: Path, input_shape: Sequence[int] | None = None) -> Network:
     result = values[output]
     if not isinstance(result, Var):
         raise ModelError(f"{path.name}: the output {output!r} does not depend on the input.")
-    network = builder.graph.network(with_axis(builder, result).name)
+    network = network_of(builder, result)
     original = original_of(model, path.name, output, Reading(source, shape, batch))
     difference, explained = agree(network, original)
     if explained:
@@ -64,9 +65,10 @@ def _lower_all(model: onnx.ModelProto, builder: Builder, values: dict[str, Opera
         builder.notice(f"The model has {len(outputs)} outputs; {outputs[0]!r} is the one analysed.")
     output = outputs[0]
     version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
-    for proto in needed_nodes(model, output):
+    protos = needed_nodes(model, output)
+    for proto, name in zip(protos, node_names(protos), strict=True):
         node = OpNode(proto, version)
-        builder.node = short_name(proto)
+        builder.at(name, proto.op_type)
         inputs = [None if name == "" else _known(values, name, builder) for name in proto.input]
         if proto.op_type in FINAL and proto.output[0] == output and isinstance(inputs[0], Var):
             builder.notice(f"The final {proto.op_type} ({builder.node}) was dropped: the analyses are of its input.")
@@ -92,14 +94,3 @@ def _known(values: dict[str, Operand], name: str, builder: Builder) -> Operand:
     if name not in values:
         raise ModelError(f"node {builder.node!r} reads {name!r}, which no earlier node makes.")
     return values[name]
-
-
-def short_name(proto: onnx.NodeProto) -> str:
-    """A short name that can be typed: '/layer1/layer1.0/conv1/Conv' is layer1.0.conv1."""
-    kind = proto.op_type
-    raw = proto.name or next(filter(None, proto.output), kind)
-    parts = [p for p in raw.replace("::", "/").replace(" ", "_").split("/") if p]
-    if len(parts) > 1 and parts[-1].split("_")[0].lower() == kind.lower():
-        parts = parts[:-1]
-    parts = [p for p, after in zip(parts, [*parts[1:], ""], strict=True) if not after.startswith(f"{p}.")]
-    return typeable(".".join(parts) or kind, kind)

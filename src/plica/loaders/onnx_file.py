@@ -24,6 +24,8 @@ DTYPES = {TensorProto.DOUBLE: "float64", TensorProto.FLOAT16: "float16", TensorP
 def read_model(path: Path) -> onnx.ModelProto:
     """The model, or one clear error about its bytes."""
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ModelError(f"{path}: {path.stat().st_size} bytes, more than an ONNX file may hold ({MAX_BYTES}).")
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error}).") from error

@@ -18,7 +18,7 @@ from onnx.reference.op_run import OpRun
 
 def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
     """The reference evaluator of a model, with the operations of this module."""
-    return ReferenceEvaluator(model, new_ops=[ConvTranspose, DequantizeLinear, MaxPool, Pad])
+    return ReferenceEvaluator(model, new_ops=[AveragePool, ConvTranspose, DequantizeLinear, MaxPool, Pad])
 
 
 def _halves(totals: Sequence[int], auto_pad: str) -> list[tuple[int, int]]:
@@ -61,30 +61,47 @@ class ConvTranspose(OpRun):
         return (out if bias is None else out + bias.reshape(1, -1, *(1,) * n),)
 
 
+def _at_windows(x: np.ndarray, a: dict[str, Any], border: float, outside: float) -> list[np.ndarray]:
+    """For every place of a pooling window, the entries that lie there under all windows.
+
+    `border` fills the padding of the node, `outside` what the last windows overhang.
+    """
+    kernel, size = a["kernel_shape"], x.shape[2:]
+    n = len(kernel)
+    stride, dilation = a["strides"] or [1] * n, a.get("dilations") or [1] * n
+    pads = a["pads"] or [0] * (2 * n)
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    both = list(zip(pads[:n], pads[n:], strict=True))
+    if a["auto_pad"] in ("SAME_UPPER", "SAME_LOWER"):
+        totals = [max((-(-m // s) - 1) * s + r - m, 0) for m, s, r in zip(size, stride, reach, strict=True)]
+        both = _halves(totals, a["auto_pad"])
+    count = []
+    for m, s, r, (low, high) in zip(size, stride, reach, both, strict=True):
+        room = m + low + high - r
+        steps = -(-room // s) if a.get("ceil_mode") else room // s
+        count.append(steps + 1 - (bool(a.get("ceil_mode")) and steps * s >= m + low))  # starts in the right padding
+    # Windows may overhang by less than their reach and a stride.
+    wide = [(0, r + s) for r, s in zip(reach, stride, strict=True)]
+    padded = np.pad(x, [(0, 0), (0, 0), *both], constant_values=border)
+    padded = np.pad(padded, [(0, 0), (0, 0), *wide], constant_values=outside)
+    offsets = itertools.product(*([d * i for i in range(k)] for d, k in zip(dilation, kernel, strict=True)))
+    return [padded[(slice(None), slice(None), *_strided(offset, count, stride))] for offset in offsets]
+
+
 class MaxPool(OpRun):
     """The evaluator makes SAME_LOWER outputs too small."""
 
     def _run(self, x: np.ndarray, **a: Any) -> tuple[np.ndarray]:
-        kernel, size = a["kernel_shape"], x.shape[2:]
-        n = len(kernel)
-        stride, dilation = a["strides"] or [1] * n, a["dilations"] or [1] * n
-        pads = a["pads"] or [0] * (2 * n)
-        reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-        both = list(zip(pads[:n], pads[n:], strict=True))
-        if a["auto_pad"] in ("SAME_UPPER", "SAME_LOWER"):
-            totals = [max((-(-m // s) - 1) * s + r - m, 0) for m, s, r in zip(size, stride, reach, strict=True)]
-            both = _halves(totals, a["auto_pad"])
-        count = []
-        for m, s, r, (low, high) in zip(size, stride, reach, both, strict=True):
-            room = m + low + high - r
-            steps = -(-room // s) if a["ceil_mode"] else room // s
-            count.append(steps + 1 - (bool(a["ceil_mode"]) and steps * s >= m + low))  # starts in the right padding
-        # Windows may overhang by less than their reach and a stride.
-        wide = [(low, high + r + s) for (low, high), r, s in zip(both, reach, stride, strict=True)]
-        padded = np.pad(x, [(0, 0), (0, 0), *wide], constant_values=-np.inf)
-        offsets = itertools.product(*([d * i for i in range(k)] for d, k in zip(dilation, kernel, strict=True)))
-        parts = [padded[(slice(None), slice(None), *_strided(offset, count, stride))] for offset in offsets]
-        return (np.maximum.reduce(parts),)
+        return (np.maximum.reduce(_at_windows(x, a, -np.inf, -np.inf)),)
+
+
+class AveragePool(OpRun):
+    """The evaluator goes through the places one by one, which takes minutes for a large image."""
+
+    def _run(self, x: np.ndarray, **a: Any) -> tuple[np.ndarray]:
+        counted = float(bool(a.get("count_include_pad")))
+        places = np.sum(_at_windows(np.ones((1, 1, *x.shape[2:]), dtype=x.dtype), a, counted, 0.0), axis=0)
+        return (np.sum(_at_windows(x, a, 0.0, 0.0), axis=0) / places,)
 
 
 class Pad(OpRun):

@@ -14,20 +14,28 @@ from plica.core.choice import MaxOver, Piecewise
 from plica.core.conv import Conv, Transposed
 from plica.core.network import INPUT, Network, Node
 from plica.errors import UnsupportedLayer
+from plica.loaders.window import max_pool_of
 
 
-def to_torch(net: Network) -> nn.Module:
+def to_torch(net: Network, dtype: torch.dtype | None = None) -> nn.Module:
     """Return a torch module that computes what a network computes.
 
     Parameters
     ----------
     net : Network
+    dtype : torch.dtype, optional
+        Of weights and arithmetic; the network's own (float64) by default. A narrower one rounds.
 
     Returns
     -------
     torch.fx.GraphModule
-        In float64 and evaluation mode, batched; standard layers (Linear, Conv2d, ReLU, ...) where there is one. Weights
-        are its own copies.
+        In evaluation mode, batched; standard layers (Linear, Conv2d, ReLU, MaxPool2d, ...) where there is one. Its
+        weights are copies.
+
+    Raises
+    ------
+    UnsupportedLayer
+        For the frozen network of several patterns, which has other weights for every row of a batch.
     """
     root, graph = nn.Module(), fx.Graph()
     values = {INPUT: graph.placeholder("input")}
@@ -38,7 +46,7 @@ def to_torch(net: Network) -> nn.Module:
         root.add_module(name, layer)
         values[node.name] = graph.call_module(name, tuple(inputs))
     graph.output(values[net.output])
-    return fx.GraphModule(root, graph, "Network").eval()
+    return fx.GraphModule(root, graph, "Network").eval().to(dtype or net.dtype)
 
 
 def _free(root: nn.Module, name: str) -> str:
@@ -256,6 +264,7 @@ def _crop(forward: Conv) -> tuple[int, ...]:
 def _gather(op: Gather, node: Node) -> nn.Module:
     parts: list[nn.Module] = []
     if op.index is not None:
+        _check_alone(op.index.ndim > 1 and len(op.index) > 1, node)
         parts.append(Pick(op.index.reshape(-1), op.output_shape))
     elif op.output_shape == (math.prod(op.input_shape),) and len(op.input_shape) > 1:
         parts.append(nn.Flatten())
@@ -267,7 +276,14 @@ def _gather(op: Gather, node: Node) -> nn.Module:
 
 
 def _scale(op: Scale, node: Node) -> nn.Module:
+    several = any(t is not None and t.ndim > len(op.input_shape) and len(t) > 1 for t in (op.factor, op.bias))
+    _check_alone(several, node)
     return Rescale(op.factor, op.divisor, op.bias)
+
+
+def _check_alone(several: bool, node: Node) -> None:
+    if several:
+        raise UnsupportedLayer(f"node {node.name!r} has weights per row of a batch. Freeze one pattern at a time.")
 
 
 def _sum(op: Sum, node: Node) -> nn.Module:
@@ -279,7 +295,7 @@ def _concat(op: Concat, node: Node) -> nn.Module:
 
 
 def _largest(op: MaxOver, node: Node) -> nn.Module:
-    return Largest(op.index, op.output_shape)
+    return max_pool_of(op) or Largest(op.index, op.output_shape)
 
 
 def _piecewise(op: Piecewise, node: Node) -> nn.Module:

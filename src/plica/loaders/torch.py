@@ -17,7 +17,7 @@ from plica.core.affine import Shape
 from plica.core.network import INPUT, Graph, Network, Origin
 from plica.errors import ModelError, ShapeError
 from plica.loaders.check import Original, agree
-from plica.loaders.lower import Builder, Var, typeable, with_axis
+from plica.loaders.lower import Builder, Var, network_of, typeable
 from plica.loaders.torch_graph import Source, exported, is_in_place, kind_of, source_of
 from plica.loaders.torch_ops import LOWER
 
@@ -44,9 +44,9 @@ def load_module(module: nn.Module, input_shape: Sequence[int] | None = None, *, 
     notices = []
     if any(m.training for m in module.modules()):
         notices.append("The module was in training mode; a copy in evaluation mode was read.")
-    frozen = _copied(module)
+    frozen = copied(module).eval()
     check_weights({**dict(frozen.named_parameters()), **dict(frozen.named_buffers())})
-    shape = _given_shape(input_shape) if input_shape is not None else _first_shape(frozen)
+    shape = tuple(input_shape) if input_shape is not None else _first_shape(frozen)
     dtype = _dtype(dict(frozen.named_parameters()), dict(frozen.named_buffers()))
     source = exported(frozen, shape, dtype)
     return _network(source, frozen, shape, notices, Origin(name or type(module).__name__, dtype=_word(dtype)))
@@ -82,7 +82,7 @@ def _network(source: Source, module: nn.Module, shape: Shape, notices: list[str]
     if source.fixed:
         builder.notice("The module was read with a batch of one: it does not export for any batch.")
     output, wanted = _lower_all(source, builder, shape)
-    network = builder.graph.network(with_axis(builder, output).name)
+    network = network_of(builder, output)
     difference, explained = agree(network, _original(source, module, wanted, origin))
     if explained:
         builder.notice(explained)
@@ -92,9 +92,10 @@ def _network(source: Source, module: nn.Module, shape: Shape, notices: list[str]
 # -- the module -------------------------------------------------------------------------------------------------------
 
 
-def _copied(module: nn.Module) -> nn.Module:
+def copied(module: nn.Module) -> nn.Module:
+    """A copy on the CPU."""
     try:
-        return copy.deepcopy(module).cpu().eval()
+        return copy.deepcopy(module).cpu()
     except Exception as error:  # a module may hold anything
         raise ModelError(f"{type(module).__name__} cannot be copied: {str(error).strip()[:300]}") from error
 
@@ -109,18 +110,15 @@ def _word(dtype: torch.dtype) -> str:
 
 
 def check_weights(tensors: Mapping[str, Tensor]) -> None:
-    """Refuse parameters and buffers that are not finite."""
+    """Refuse parameters and buffers that are not finite, complex, or not there yet (lazy modules)."""
     for name, value in tensors.items():
+        if nn.parameter.is_lazy(value):
+            raise ModelError(f"parameter {name!r} has no values yet. Run the module once, then load it.")
+        if value.is_complex():
+            raise ModelError(f"parameter {name!r} is complex; plica reads real networks.")
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             bad = int((~torch.isfinite(value)).sum())
             raise ModelError(f"parameter {name!r} holds {bad} numbers that are NaN or infinite.")
-
-
-def _given_shape(input_shape: Sequence[int]) -> Shape:
-    shape = tuple(int(n) for n in input_shape)
-    if min(shape, default=1) < 1:
-        raise ShapeError(f"input_shape = {shape}: every size is at least 1.")
-    return shape
 
 
 def _first_shape(module: nn.Module) -> Shape:
@@ -168,8 +166,8 @@ def _lower_all(source: Source, builder: Builder, shape: Shape) -> tuple[Var, fx.
         if node.op in ("placeholder", "get_attr"):
             values[node] = _constant(source.tensors[node]) if node in source.tensors else Var(INPUT, shape)
             continue
-        builder.node = _path(node)
         kind = kind_of(node)
+        builder.at(*_place(node, kind))
         if node is source.output and kind.lstrip("_") in FINAL and isinstance(values[node.all_input_nodes[0]], Var):
             builder.notice(f"The final {kind} ({builder.node}) was dropped: the analyses are of its input.")
             wanted = node.all_input_nodes[0]
@@ -240,12 +238,14 @@ def _folded(node: fx.Node, arguments: Any, options: Any, builder: Builder) -> An
     return pytree.tree_map(_constant, result)
 
 
-def _path(node: fx.Node) -> str:
-    """The module path of a node ('features.3'), with its operation where the module is not one of torch's layers."""
+def _place(node: fx.Node, kind: str) -> tuple[str, str]:
+    """Name and type of a node: module path and class ('features.3', 'GELU'), or operation where a function made it."""
     path, module = next(reversed((node.meta.get("nn_module_stack") or {"": ("", "")}).values()))
     path = path.removeprefix("L['self'].").removeprefix("L__self___")
+    home = str(getattr(module, "__module__", module))
+    is_layer = home.startswith("torch.nn") and not home.startswith("torch.nn.modules.container")
+    layer = str(getattr(module, "__name__", module)).rpartition(".")[2] if is_layer else kind.strip("_")
     if not path:
-        return node.name
-    path = typeable(path, kind_of(node))
-    is_layer = str(getattr(module, "__module__", module)).startswith("torch.nn")
-    return path if is_layer else f"{path}.{kind_of(node).strip('_')}"
+        return node.name, layer
+    path = typeable(path, kind)
+    return path if is_layer else f"{path}.{kind.strip('_')}", layer

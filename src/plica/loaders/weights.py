@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 import zipfile
@@ -48,11 +47,13 @@ def with_weights(module: nn.Module, path: str | PathLike[str] | None) -> nn.Modu
     """Return a copy of the module with weights from a file; the module itself when there is none."""
     if path is None:
         return module
+    from plica.loaders.torch import copied
+
     state = _state(Path(fspath(path)))
-    filled = copy.deepcopy(module)
+    filled = copied(module)
     try:
         filled.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, AttributeError, TypeError) as error:  # the last two of keys that are no words
         raise ModelError(
             f"{path}: does not fit {type(module).__name__}: {' '.join(str(error).split())[:400]}"
         ) from error

@@ -17,6 +17,7 @@ from plica.loaders.lower.affine import (
 )
 from plica.loaders.lower.builder import Builder, Operand, Pairs, Value, Var, numbers, tensor, typeable
 from plica.loaders.lower.choices import clipped, largest, largest_over, smallest, smallest_over, sorted_along, topmost
+from plica.loaders.lower.fuse import network_of
 from plica.loaders.lower.moves import (
     along,
     batched,
@@ -35,7 +36,6 @@ from plica.loaders.lower.moves import (
     squeeze,
     transpose,
     unsqueeze,
-    with_axis,
 )
 from plica.loaders.lower.pools import adaptive_average, adaptive_max, average_pool, ceil_padding, max_pool
 
@@ -69,6 +69,7 @@ __all__ = [
     "max_pool",
     "mean_over",
     "multiply",
+    "network_of",
     "numbers",
     "opened",
     "pad",
@@ -90,5 +91,4 @@ __all__ = [
     "typeable",
     "unsqueeze",
     "where",
-    "with_axis",
 ]

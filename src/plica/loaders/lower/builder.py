@@ -7,6 +7,7 @@ in the original model is the batch; shapes in the graph never hold the batch axi
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,17 @@ from plica.errors import ModelError, PlicaError, ShapeError, UnsupportedLayer
 
 Pairs = tuple[tuple[int, int], ...]
 MAX_ENTRIES = 1 << 28  # of one value: 2 GiB as float64
+READS = (
+    "Linear, Conv1d and Conv2d (also transposed), BatchNorm, ReLU, LeakyReLU, PReLU, ReLU6, Hardtanh, Hardsigmoid, "
+    "Softshrink, clip, abs, max- and average-pooling, max, min, sort, sum, mean, residual connections, concatenation, "
+    "reshaping, slicing, padding"
+)
+SMOOTH = {  # known to have no linear pieces, in lower case and without the number of axes
+    *("celu", "cos", "elu", "erf", "exp", "gelu", "glu", "group_norm", "groupnorm", "gru", "hardswish", "layer_norm"),
+    *("layernorm", "log", "logsigmoid", "logsoftmax", "logsumexp", "lstm", "mish", "pow", "rmsnorm", "rnn", "rsqrt"),
+    *("groupnormalization", "instancenorm", "instancenormalization", "layernormalization", "reciprocal", "selu"),
+    *("sigmoid", "silu", "sin", "softmax", "softmin", "softplus", "softsign", "sqrt", "swish", "tanh", "tanhshrink"),
+}
 
 
 @dataclass(frozen=True)
@@ -58,8 +70,8 @@ class Builder:
     graph : Graph
     fixed : bool
         Whether the original's batch axis is exactly one entry long, so that it may be moved like any axis.
-    node : str
-        Name of the original node being lowered: given to the nodes it becomes, and used in errors.
+    node, layer : str
+        Name of the original node being lowered, which the nodes it becomes are given, and its type; used in errors.
     notices : list of str
         What was dropped, folded or rounded, one sentence each.
     without_effect : Counter of str
@@ -69,9 +81,14 @@ class Builder:
     graph: Graph
     fixed: bool = False
     node: str = "node"
+    layer: str = ""
     notices: list[str] = field(default_factory=list)
     without_effect: Counter[str] = field(default_factory=Counter)
     folded: int = 0
+
+    def at(self, node: str, layer: str) -> None:
+        """Turn to the next node of the original."""
+        self.node, self.layer = node, layer
 
     def add(self, op: Affine | Choice, *inputs: Var, suffix: str = "") -> Var:
         """Append a node under the name of the original node."""
@@ -97,7 +114,7 @@ class Builder:
 
     def refuse(self, what: str) -> UnsupportedLayer:
         """The error for something plica does not read at this node."""
-        return UnsupportedLayer(f"node {self.node!r}: {what}")
+        return UnsupportedLayer(f"node {self.node!r} ({self.layer}): {what}")
 
     def lowered(self, table: Mapping[str, Callable[..., Any]], kind: str, *arguments: Any, **options: Any) -> Any:
         """Result of one operation of the original, looked up in a table.
@@ -110,9 +127,10 @@ class Builder:
             When its arguments make no sense.
         """
         if kind not in table:
+            smooth = re.sub(r"\d+d$", "", self.layer.lower()) in SMOOTH
             raise UnsupportedLayer(
-                f"node {self.node!r} is {kind}, which is not piecewise linear or not known. plica reads: "
-                f"{', '.join(sorted(table))}. Replace it, or load the part of the model before it."
+                f"node {self.node!r} is {self.layer}, which {'is not piecewise linear' if smooth else 'is not known'}. "
+                f"plica reads: {READS}. Replace it, or load the part of the model before it."
             )
         try:
             return table[kind](self, *arguments, **options)
