@@ -40,7 +40,7 @@ def _kernels(count: int, size: Shape) -> list[Shape]:
 def _axes(op: MaxOver, kernel: Shape) -> list[Axis] | None:
     """Stride, dilation and padding per axis as the first channel's places have them: place = o stride + k dilation - p.
 
-    Read off from places that lie in the input; what no place shows is one.
+    Read off from places that lie in the input. A single window has a stride that leaves room for no other.
     """
     size, out = op.input_shape[1:], op.output_shape[1:]
     index = op.index.reshape(op.output_shape[0], *out, *kernel)[0]
@@ -50,7 +50,7 @@ def _axes(op: MaxOver, kernel: Shape) -> list[Axis] | None:
         table = (
             own.movedim((axis, len(out) + axis), (0, 1)).reshape(out[axis], kernel[axis], -1).amax(2)
         )  # places by window and by offset
-        stride, dilation = _step(table, 0), _step(table, 1)
+        stride, dilation = _step(table, 0, size[axis]), _step(table, 1, 1)
         at = (table >= 0).nonzero()
         if len(at) == 0:
             return None
@@ -60,12 +60,12 @@ def _axes(op: MaxOver, kernel: Shape) -> list[Axis] | None:
     return axes
 
 
-def _step(table: torch.Tensor, axis: int) -> int:
+def _step(table: torch.Tensor, axis: int, unseen: int) -> int:
     """Distance of neighbours along an axis of a table of places."""
     n = table.shape[axis]
     first, second = table.narrow(axis, 0, n - 1), table.narrow(axis, 1, n - 1)
     both = (first >= 0) & (second >= 0)
-    return int((second - first)[both][0]) if bool(both.any()) else 1
+    return int((second - first)[both][0]) if bool(both.any()) else unseen
 
 
 def _fits(op: MaxOver, kernel: Shape, settings: tuple[Shape, ...], *, ceil: bool) -> bool:
