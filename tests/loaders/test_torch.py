@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 
 import numpy as np
 import pytest
@@ -247,6 +248,13 @@ def test_tracing_where_export_cannot(monkeypatch):
     for module, shape in ((Residual(), A), (Maxout(), (5,)), CASES["weight_norm"], CASES["slice_batch"]):
         net = plica.load(module, shape)
         assert difference(copy.deepcopy(module).eval(), net, shape) < 1e-6
+
+
+def test_a_shape_that_does_not_fit_is_one_error(caplog, capfd):
+    with pytest.raises(ModelError, match=r"inputs of shape \(5,\).*If input_shape is right"):
+        plica.load(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), (5,))
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_cannot_be_traced_has_one_error():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,7 +126,7 @@ def exported(module: nn.Module, shape: Shape, dtype: torch.dtype) -> Source:
     failures = []
     for way in ways:
         try:
-            with torch.no_grad():
+            with torch.no_grad(), _without_log():
                 return way(module, shape, dtype)
         except Exception as error:  # whatever an exporter raises
             failures.append(" ".join(str(error).split())[:200])
@@ -132,6 +134,18 @@ def exported(module: nn.Module, shape: Shape, dtype: torch.dtype) -> Source:
         f"{type(module).__name__} cannot be exported for inputs of shape {shape} (torch.export: {failures[0]}), nor "
         f"traced ({failures[-1]}). If input_shape is right, save the module as ONNX and load that."
     )
+
+
+@contextlib.contextmanager
+def _without_log() -> Iterator[None]:
+    """What torch writes into its log about a failing export stands in the error."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _any_batch(module: nn.Module, shape: Shape, dtype: torch.dtype) -> Source:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from os import PathLike, fspath
 from pathlib import Path
@@ -36,6 +38,8 @@ OPERATION = re.compile(
 )
 WORD = re.compile(r"[\w.]*")
 CHECKED = {"expr_str": SIZE, "target": OPERATION, "name": WORD, "forward_arg_names": WORD}
+# What Python's zip and JSON readers raise for damaged bytes; encrypted members and unknown compression among them.
+DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError)
 MAX_BYTES = 1 << 34
 MAX_DESCRIPTION = 1 << 27
 
@@ -54,9 +58,7 @@ def with_weights(module: nn.Module, path: str | PathLike[str] | None) -> nn.Modu
     try:
         filled.load_state_dict(state)
     except (RuntimeError, AttributeError, TypeError) as error:  # the last two of keys that are no words
-        raise ModelError(
-            f"{path}: does not fit {type(module).__name__}: {' '.join(str(error).split())[:400]}"
-        ) from error
+        raise ModelError(f"{path}: does not fit {type(module).__name__}: {_line(error, 400)}") from error
     return filled
 
 
@@ -92,8 +94,11 @@ def _check_zip(path: Path) -> None:
     """Refuse zip files that unpack to far more than they are: torch writes without compression."""
     if not zipfile.is_zipfile(path):
         return
-    with zipfile.ZipFile(path) as archive:
-        size = sum(member.file_size for member in archive.infolist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    except DAMAGED as error:
+        raise ModelError(f"{path}: a damaged archive ({_line(error)}).") from error
     if size > min(MAX_BYTES, 2 * path.stat().st_size + (1 << 20)):
         raise ModelError(f"{path}: {path.stat().st_size} bytes that unpack to {size}; torch does not write such files.")
 
@@ -113,7 +118,7 @@ def load_pt2(path: Path, input_shape: Sequence[int] | None, *, trust_pickle: boo
     try:
         program = torch.export.load(path)
     except Exception as error:  # torch raises many kinds for damaged files
-        raise ModelError(f"{path}: torch.export cannot open it: {' '.join(str(error).split())[:300]}") from error
+        raise ModelError(f"{path}: torch.export cannot open it: {_line(error)}") from error
     from plica.loaders.torch import load_program
 
     return load_program(program, input_shape, Origin(path.stem, str(path)))
@@ -131,8 +136,8 @@ def _why_not_plain(path: Path) -> str:
                     return f"{member.filename!r} inside the archive is pickled or not known"
                 if name.endswith(".json") and not _is_plain(_description(archive, member)):
                     return f"{member.filename!r} inside the archive asks for pickled data or for code"
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: not a .pt2 archive, or truncated ({error}).") from error
+    except DAMAGED as error:
+        raise ModelError(f"{path}: not a .pt2 archive, or truncated ({_line(error)}).") from error
     return "" if members else "the archive is empty"
 
 
@@ -161,3 +166,7 @@ def _entries(description: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(description, list):
         for part in description:
             yield from _entries(part)
+
+
+def _line(error: Exception, length: int = 300) -> str:
+    return " ".join(str(error).split())[:length] or type(error).__name__
