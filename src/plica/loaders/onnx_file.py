@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,22 @@ def read_model(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: not an ONNX file, or truncated ({len(data)} bytes read).") from error
     if not model.graph.output or not (model.graph.node or model.graph.input):
         raise ModelError(f"{path}: not an ONNX file, or truncated: it holds no graph ({len(data)} bytes read).")
+    if not all(isinstance(text, str) for text in _texts(model.graph)):
+        raise ModelError(f"{path}: a damaged ONNX file: a name in it is not text.")
     return model
+
+
+def _texts(graph: onnx.GraphProto) -> Iterator[str]:
+    """Names in a graph; those that are not UTF-8 come as bytes."""
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    for value in (*graph.input, *graph.output):
+        yield value.name
+        yield from (d.dim_param for d in value.type.tensor_type.shape.dim)
+    for tensor in graph.initializer:
+        yield tensor.name
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
 
 
 def _unzipped(data: bytes, path: Path) -> bytes:

@@ -39,9 +39,9 @@ def fold(proto: onnx.NodeProto, inputs: Sequence[Any], model: onnx.ModelProto) -
     what = f"node {proto.name or proto.output[0]!r} ({proto.op_type})"
     if proto.op_type not in FOLDED or proto.domain not in ("", "ai.onnx"):
         raise UnsupportedLayer(f"{what} reads constants only, and is not one of the operations that plica evaluates.")
-    if proto.op_type == "Cast" and _attribute(proto, "to") in WIDE and inputs[0].dtype.kind == "f":
-        return [inputs[0]]
     try:
+        if proto.op_type == "Cast" and _attribute(proto, "to") in WIDE and inputs[0].dtype.kind == "f":
+            return [inputs[0]]
         size = _made(proto, inputs)
         if size > MAX_ELEMENTS:
             raise ModelError(f"{what} asks for {size:.1e} numbers.")

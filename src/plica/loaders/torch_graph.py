@@ -91,6 +91,20 @@ def kind_of(node: fx.Node) -> str:
     return name if name.startswith("_") else name.rstrip("_")
 
 
+@contextlib.contextmanager
+def without_log() -> Iterator[None]:
+    """Keep torch from writing into its log what stands in the error: a failing export, an archive that is damaged."""
+    logs = [logging.getLogger(name) for name in ("torch._subclasses.fake_tensor", "torch.export")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
+
+
 # -- exporting --------------------------------------------------------------------------------------------------------
 
 
@@ -126,7 +140,7 @@ def exported(module: nn.Module, shape: Shape, dtype: torch.dtype) -> Source:
     failures = []
     for way in ways:
         try:
-            with torch.no_grad(), _without_log():
+            with torch.no_grad(), without_log():
                 return way(module, shape, dtype)
         except Exception as error:  # whatever an exporter raises
             failures.append(" ".join(str(error).split())[:200])
@@ -134,18 +148,6 @@ def exported(module: nn.Module, shape: Shape, dtype: torch.dtype) -> Source:
         f"{type(module).__name__} cannot be exported for inputs of shape {shape} (torch.export: {failures[0]}), nor "
         f"traced ({failures[-1]}). If input_shape is right, save the module as ONNX and load that."
     )
-
-
-@contextlib.contextmanager
-def _without_log() -> Iterator[None]:
-    """What torch writes into its log about a failing export stands in the error."""
-    log = logging.getLogger("torch._subclasses.fake_tensor")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def _any_batch(module: nn.Module, shape: Shape, dtype: torch.dtype) -> Source:

@@ -92,9 +92,9 @@ def _state(path: Path) -> dict[str, Tensor]:
 
 def _check_zip(path: Path) -> None:
     """Refuse zip files that unpack to far more than they are: torch writes without compression."""
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
     except DAMAGED as error:
@@ -115,12 +115,14 @@ def load_pt2(path: Path, input_shape: Sequence[int] | None, *, trust_pickle: boo
             "trust_pickle=True (--trust-pickle); or save the model as ONNX, or without example inputs "
             "(program.example_inputs = None)."
         )
+    from plica.loaders.torch import load_program
+    from plica.loaders.torch_graph import without_log
+
     try:
-        program = torch.export.load(path)
+        with without_log():
+            program = torch.export.load(path)
     except Exception as error:  # torch raises many kinds for damaged files
         raise ModelError(f"{path}: torch.export cannot open it: {_line(error)}") from error
-    from plica.loaders.torch import load_program
-
     return load_program(program, input_shape, Origin(path.stem, str(path)))
 
 

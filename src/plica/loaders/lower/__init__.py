@@ -16,7 +16,16 @@ from plica.loaders.lower.affine import (
     where,
 )
 from plica.loaders.lower.builder import Builder, Operand, Pairs, Value, Var, numbers, tensor, typeable
-from plica.loaders.lower.choices import clipped, largest, largest_over, smallest, smallest_over, sorted_along, topmost
+from plica.loaders.lower.choices import (
+    clipped,
+    largest,
+    largest_over,
+    leaky,
+    smallest,
+    smallest_over,
+    sorted_along,
+    topmost,
+)
 from plica.loaders.lower.fuse import network_of
 from plica.loaders.lower.moves import (
     along,
@@ -65,6 +74,7 @@ __all__ = [
     "indexed",
     "largest",
     "largest_over",
+    "leaky",
     "matmul",
     "max_pool",
     "mean_over",

@@ -160,6 +160,8 @@ def batch_norm(b: Builder, x: Var, parameters: Sequence[np.ndarray], eps: float)
     """
     x = batched(b, x)
     gamma, beta, mean, var = (numbers(b, p, "parameter") for p in parameters)
+    if not x.shape or {p.shape for p in (gamma, beta, mean, var)} != {x.shape[:1]}:
+        raise ShapeError(f"node {b.node!r} normalises {x.original} by {mean.size} means and {var.size} variances.")
     if (var + eps <= 0).any():
         raise ModelError(f"node {b.node!r}: a variance of a batch normalisation is not positive.")
     factor = gamma / np.sqrt(var + eps)

@@ -10,13 +10,21 @@ import numpy as np
 import torch
 
 from plica.core.affine import Concat, Scale
-from plica.core.choice import MaxOver, Piecewise, clip, relu
+from plica.core.choice import MaxOver, Piecewise, clip, leaky_relu, relu
 from plica.errors import ShapeError
 from plica.loaders.lower.affine import kept_shape
-from plica.loaders.lower.builder import Builder, Value, Var, tensor
+from plica.loaders.lower.builder import Builder, Value, Var, numbers, tensor
 from plica.loaders.lower.moves import aligned, along, along_all, expand, flat, pick, places, unbatched_constant
 
 MAX_SORTED = 64  # entries sorted against each other; the network of exchanges grows with the square
+
+
+def leaky(b: Builder, x: Var, slope: np.ndarray | float) -> Var:
+    """X above 0, slope * x below; a slope for all entries, or an array that fits the shape."""
+    slopes = numbers(b, slope, "slope")
+    if slopes.ndim > len(x.shape) or np.broadcast_shapes(slopes.shape, x.shape) != x.shape:
+        raise ShapeError(f"node {b.node!r}: slopes of shape {slopes.shape} meet a value of shape {x.original}.")
+    return b.add(leaky_relu(x.shape, tensor(slopes)), x)
 
 
 def clipped(b: Builder, x: Var, low: float, high: float) -> Var:
@@ -120,8 +128,10 @@ def topmost(b: Builder, x: Var, count: int, axis: int, *, largest: bool = True) 
     """The largest (or smallest) entries along an axis of the original, in order."""
     if count == 1:
         return (largest_over if largest else smallest_over)(b, x, [axis], True)
-    ordered = sorted_along(b, x, axis, largest)
-    ordered, inner = along(b, ordered, axis)
+    x, inner = along(b, x, axis)
+    if not 1 <= count <= x.shape[inner]:
+        raise ShapeError(f"node {b.node!r} asks for {count} of {x.shape[inner]} entries.")
+    ordered = sorted_along(b, x, inner + x.batch, largest)
     return pick(b, ordered, np.take(places(ordered), range(count), inner))
 
 

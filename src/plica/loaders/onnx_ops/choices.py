@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from plica.core.affine import Scale
-from plica.core.choice import absolute, leaky_relu, relu, soft_threshold
+from plica.core.choice import absolute, relu, soft_threshold
 from plica.loaders import lower
 from plica.loaders.lower import Builder, Operand, Var
 from plica.loaders.lower.moves import unbatched_constant
@@ -23,12 +23,11 @@ def _relu(b: Builder, node: OpNode, x: Var) -> Var:
 
 
 def _leaky(b: Builder, node: OpNode, x: Var) -> Var:
-    return b.add(leaky_relu(x.shape, node.get("alpha", 0.01)), x)
+    return lower.leaky(b, x, node.get("alpha", 0.01))
 
 
 def _prelu(b: Builder, node: OpNode, x: Var, slope: Operand) -> Var:
-    slopes = unbatched_constant(b, x, lower.numbers(b, slope, "slope"))
-    return b.add(leaky_relu(x.shape, lower.tensor(slopes)), x)
+    return lower.leaky(b, x, unbatched_constant(b, x, lower.numbers(b, slope, "slope")))
 
 
 def _abs(b: Builder, node: OpNode, x: Var) -> Var:

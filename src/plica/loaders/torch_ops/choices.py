@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from plica.core.choice import absolute, leaky_relu, relu, soft_threshold
+from plica.core.choice import absolute, relu, soft_threshold
 from plica.loaders import lower
 from plica.loaders.lower import Builder, Pairs, Value, Var
 from plica.loaders.torch_ops.arguments import axes, each
@@ -21,19 +21,18 @@ def _relu(b: Builder, x: Var) -> Var:
 
 
 def _leaky(b: Builder, x: Var, slope: float = 0.01) -> Var:
-    return b.add(leaky_relu(x.shape, float(slope)), x)
+    return lower.leaky(b, x, float(slope))
 
 
 def _prelu(b: Builder, x: Var, weight: Value) -> Var:
-    slope = lower.tensor(lower.numbers(b, weight, "slope"))
-    slope = slope.reshape(()) if slope.numel() == 1 else slope.reshape(-1, *(1,) * (len(x.shape) - 1))
-    return b.add(leaky_relu(x.shape, slope), x)
+    slope = lower.numbers(b, weight, "slope")
+    return lower.leaky(b, x, slope.reshape(() if slope.size == 1 else (-1, *(1,) * (len(x.shape) - 1))))
 
 
 def _rrelu(b: Builder, x: Var, low: float = 1 / 8, high: float = 1 / 3, training: bool = False, *_: Any) -> Var:
     if training:
         raise b.refuse("its slope is random. Put the module in evaluation mode.")
-    return b.add(leaky_relu(x.shape, (low + high) / 2), x)
+    return lower.leaky(b, x, (low + high) / 2)
 
 
 def _clamp(b: Builder, x: Var, low: Value = None, high: Value = None, *, min: Value = None, max: Value = None) -> Var:
