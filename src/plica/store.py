@@ -39,7 +39,7 @@ RESULTS = {
     "OmnidirectionalResult": "plica.analyses.preimage.kinds:OmnidirectionalResult",
     "InfoResult": "plica.loaders.info:InfoResult",
     "MomentsResult": "plica.analyses.moments.result:MomentsResult",
-    "ReportResult": "plica.experiments.report:ReportResult",
+    "ReportResult": "plica.experiments.report.job:ReportResult",
 }
 WORDS = {
     "Standing": "plica.core.result:Standing",

@@ -61,9 +61,9 @@ def part_mlp():
             kinds("relu1", ("input",), (32, 64), {"unbounded": 1.0}),
             kinds("relu2", ("relu1",), (32, 32), {"unbounded": 0.81, "compact": 0.12, "singleton": 0.07}),
             kinds("fc3", ("relu2",), (10, 32), {"unbounded": 1.0}),
+            facets(("relu1", "relu2")),
+            *(impostor("relu1" if s < 2 else "relu2", (64,), s) for s in range(4)),
         ),
-        facets(("relu1", "relu2")),
-        tuple(impostor("relu1" if s < 2 else "relu2", (64,), s) for s in range(4)),
         (8, 8),
     )  # fmt: skip
 
@@ -80,9 +80,9 @@ def part_conv():
                   completeness=Completeness.BUDGET),
             kinds("pool", ("relu1",), (128, 512), {"unbounded": 1.0}),
             kinds("relu3", ("pool", "conv3"), (128, 256), {"unbounded": 1.0}, standing=Standing.NUMERICAL),
+            facets(("relu1", "pool", "relu2", "relu3"), seed=1),
+            impostor("relu3", (1, 8, 8), 1),
         ),
-        facets(("relu1", "pool", "relu2", "relu3"), seed=1),
-        (impostor("relu3", (1, 8, 8), 1),),
         (1, 8, 8),
     )  # fmt: skip
 
@@ -106,4 +106,4 @@ def empty_data():
     none = FacetResult(
         Standing.NUMERICAL, Completeness.INTERRUPTED, {}, ("relu1",), np.zeros((0, 1)), np.zeros((0, 1), int)
     )
-    return ReportData({}, (ModelPart("bare", {}, (nothing,), none, ()),))
+    return ReportData({}, (ModelPart("bare", {}, (nothing, none)),))

@@ -98,7 +98,7 @@ def test_without_a_proof_no_sentence_claims_one(data):
     strong = part.kinds[0]
     for standing in Standing:
         result = dataclasses.replace(strong, standing=standing, standings=np.full(200, standing.value))
-        alone = dataclasses.replace(part, kinds=(result,), facets=None, impostors=())
+        alone = dataclasses.replace(part, results=(result,))
         page = render(ReportData(data.facts, (alone,)))
         assert ("cannot tell" in findings(ReportData({}, (alone,)))[0].sentence) == standing.is_proof
         assert ("without proof" in page) != standing.is_proof
@@ -117,7 +117,7 @@ def test_low_accuracy_is_a_warning_and_the_verdict(data):
 def test_an_impostor_that_hardly_moves_is_not_said_to_look_like_the_other(data):
     part = data.models[0]
     still = dataclasses.replace(part.impostors[0], distance=0.8 * part.impostors[0].distance_start)
-    page = render(ReportData(data.facts, (dataclasses.replace(part, impostors=(still,)),)))
+    page = render(ReportData(data.facts, (dataclasses.replace(part, results=(still,)),)))
     assert "looks like B" not in page
     assert "20.0\u202f% to B" in page
 

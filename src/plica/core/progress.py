@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from plica.errors import BudgetReached, MemoryBudgetError
@@ -66,6 +66,11 @@ class Progress:
         """Raise `BudgetReached` when the time is up."""
         if self.seconds_left <= 0:
             raise BudgetReached(f"max_seconds = {self.max_seconds:g} is reached after {self.seconds:.1f} s.")
+
+    def part(self, share: float) -> Progress:
+        """A budget that starts now and has a share of the seconds left; listener and memory stay the same."""
+        left = self.seconds_left
+        return replace(self, max_seconds=None if left == float("inf") else left * share, started=time.monotonic())
 
     def report(self, label: str, done: int, total: int | None = None) -> None:
         """Tell the listener how far the work named `label` is."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from plica.analyses.preimage.result import FacetResult, ImpostorResult, KindResult
 from plica.core.result import Completeness, Result, Standing, weakest
+
+R = TypeVar("R", bound=Result)
 
 
 @dataclass(frozen=True)
@@ -20,27 +22,35 @@ class ModelPart:
         Name of the model, as printed; letters, digits, dashes.
     facts : dict
         Facts of this model; the keys of `ReportData.facts`. A key that is missing here is looked up there.
-    kinds : tuple of KindResult
-        One result per layer, in the order of the network.
-    facets : FacetResult or None
-        Distances to the nearest facet, per choice layer.
-    impostors : tuple of ImpostorResult
-        The pairs to show, the most striking first.
+    results : tuple of Result
+        All results of this model, in the order they were computed. A section takes those of its own types with `of`.
     image_shape : tuple of int or None
         How to draw one input: (h, w), (1, h, w), (3, h, w) or (h, w, 3); None where inputs are not images.
     """
 
     name: str
     facts: dict[str, Any] = field(default_factory=dict)
-    kinds: tuple[KindResult, ...] = ()
-    facets: FacetResult | None = None
-    impostors: tuple[ImpostorResult, ...] = ()
+    results: tuple[Result, ...] = ()
     image_shape: tuple[int, ...] | None = None
 
+    def of(self, kind: type[R]) -> tuple[R, ...]:
+        """Results of one type."""
+        return tuple(r for r in self.results if isinstance(r, kind))
+
     @property
-    def results(self) -> tuple[Result, ...]:
-        """All results of this model."""
-        return (*self.kinds, *((self.facets,) if self.facets else ()), *self.impostors)
+    def kinds(self) -> tuple[KindResult, ...]:
+        """Kinds of preimages, one result per layer, in the order of the network."""
+        return self.of(KindResult)
+
+    @property
+    def facets(self) -> FacetResult | None:
+        """Distances to the nearest facet, per choice layer."""
+        return next(iter(self.of(FacetResult)), None)
+
+    @property
+    def impostors(self) -> tuple[ImpostorResult, ...]:
+        """The pairs to show, the most striking first."""
+        return self.of(ImpostorResult)
 
 
 @dataclass(frozen=True)

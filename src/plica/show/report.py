@@ -11,8 +11,9 @@ from markupsafe import Markup
 from plica.core.result import Completeness, Standing
 from plica.show import charts, words
 from plica.show.data import ModelPart, ReportData
-from plica.show.findings import MEANING, findings, verdict
-from plica.show.sections import SECTIONS, best_pair
+from plica.show.findings import findings, verdict
+from plica.show.sections import SECTIONS
+from plica.show.sections.forget import MEANING, best_pair
 
 __all__ = ["ModelPart", "ReportData", "render"]
 

@@ -1,0 +1,10 @@
+"""Sections of the page, one module each: one question, the sentence that answers it, and the results behind it."""
+
+from __future__ import annotations
+
+from plica.show.sections import about, facet, forget
+from plica.show.sections.view import Section, View
+
+__all__ = ["SECTIONS", "Section", "View"]
+
+SECTIONS = (forget.SECTION, facet.SECTION, about.SECTION)  # in the order shown
