@@ -92,6 +92,20 @@ def make_report():
     return ReportResult(**COMMON, header={}, page="r/report.html", folder="r", lines=("one", "two"))
 
 
+def make_figure():
+    from plica.experiments.figure import Claim, FigureResult, Panel
+
+    claims = (Claim("error falls", "0.1", "0.09", True), Claim("size", "784", "64", None, "Digits instead."))
+    panels = (Panel("lines", "error", {"a": np.array([[1.0, 2.0], [0.5, 0.25]])}, "n", "error", "y"),)
+    return FigureResult(**COMMON, header={}, paper="toy2020", name="fig1", title="Toy", claims=claims, panels=panels)
+
+
+def make_reproduce():
+    from plica.experiments.reproduce import ReproduceResult
+
+    return ReproduceResult(**COMMON, header={}, paper="toy2020", folder="r", figures=(make_figure(),))
+
+
 def make_info():
     graph = Graph((2, 2))
     graph.add("relu1", relu((2, 2)), "input")
@@ -113,6 +127,8 @@ EXAMPLES = {
     "ImpostorResult": make_impostor,
     "OmnidirectionalResult": make_omnidirectional,
     "ReportResult": make_report,
+    "FigureResult": make_figure,
+    "ReproduceResult": make_reproduce,
 }
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         UnsupportedLayer,
     )
     from plica.experiments.report import report
+    from plica.experiments.reproduce import reproduce
     from plica.loaders import info, load
     from plica.store import load_result, save
 
@@ -56,6 +57,7 @@ _HOMES = {
         "UnsupportedLayer",
     ),
     "plica.experiments.report": ("report",),
+    "plica.experiments.reproduce": ("reproduce",),
     "plica.loaders": ("info", "load"),
     "plica.store": ("load_result", "save"),
 }
@@ -90,6 +92,7 @@ __all__ = [
     "nearest_facet",
     "preimage_kind",
     "report",
+    "reproduce",
     "save",
 ]
 

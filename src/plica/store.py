@@ -40,6 +40,13 @@ RESULTS = {
     "InfoResult": "plica.loaders.info:InfoResult",
     "MomentsResult": "plica.analyses.moments.result:MomentsResult",
     "ReportResult": "plica.experiments.report.job:ReportResult",
+    "FigureResult": "plica.experiments.figure:FigureResult",
+    "ReproduceResult": "plica.experiments.reproduce:ReproduceResult",
+}
+# Plain records inside results.
+RECORDS = {
+    "Claim": "plica.experiments.figure:Claim",
+    "Panel": "plica.experiments.figure:Panel",
 }
 WORDS = {
     "Standing": "plica.core.result:Standing",
@@ -254,7 +261,7 @@ def _pack(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
         pairs = [[_pack(k, where, arrays), _pack(v, f"{where}.{k}", arrays)] for k, v in value.items()]
         plain = all(type(k) is str and not k.startswith("$") for k in value)
         return dict(pairs) if plain else {"$dict": pairs}
-    if name in RESULTS:
+    if name in RESULTS or name in RECORDS:
         fields = dataclasses.fields(value)
         return {"$result": name, "fields": {f.name: _pack(getattr(value, f.name), where, arrays) for f in fields}}
     raise ArgumentError(f"save: {where} holds a {name}, which has no place in a saved result. Use numbers or arrays.")
@@ -335,8 +342,8 @@ def _checked_type(body: Any, source: Path) -> str:
     return body["type"]
 
 
-def _build(name: str, values: dict[str, Any]) -> Result:
-    return _class(RESULTS[name])(**values)
+def _build(name: str, values: dict[str, Any]) -> Any:
+    return _class((RESULTS | RECORDS)[name])(**values)
 
 
 def _class(address: str) -> Any:
