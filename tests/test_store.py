@@ -119,7 +119,14 @@ def make_moments():
     )  # fmt: skip
 
 
+def make_bounds():
+    from plica.analyses.regions.bounds import region_bounds
+
+    return region_bounds([20, 5000], inputs=3)
+
+
 EXAMPLES = {
+    "BoundsResult": make_bounds,
     "MomentsResult": make_moments,
     "InfoResult": make_info,
     "KindResult": make_kind,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from plica.analyses.moments import moments
     from plica.analyses.preimage import impostor, is_omnidirectional, nearest_facet, preimage_kind
+    from plica.analyses.regions.bounds import region_bounds
     from plica.core.domain import Ball, Box, Plane, Segment
     from plica.core.network import Network
     from plica.core.polyhedron import Polyhedron
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "plica.analyses.moments": ("moments",),
     "plica.analyses.preimage": ("impostor", "is_omnidirectional", "nearest_facet", "preimage_kind"),
+    "plica.analyses.regions.bounds": ("region_bounds",),
     "plica.core.domain": ("Ball", "Box", "Plane", "Segment"),
     "plica.core.network": ("Network",),
     "plica.core.polyhedron": ("Polyhedron",),
@@ -91,6 +93,7 @@ __all__ = [
     "moments",
     "nearest_facet",
     "preimage_kind",
+    "region_bounds",
     "report",
     "reproduce",
     "save",

@@ -39,12 +39,15 @@ RESULTS = {
     "OmnidirectionalResult": "plica.analyses.preimage.kinds:OmnidirectionalResult",
     "InfoResult": "plica.loaders.info:InfoResult",
     "MomentsResult": "plica.analyses.moments.result:MomentsResult",
+    "BoundsResult": "plica.analyses.regions.bound_result:BoundsResult",
     "ReportResult": "plica.experiments.report.job:ReportResult",
+    "VerifyResult": "plica.certificates.certify:VerifyResult",
     "FigureResult": "plica.experiments.figure:FigureResult",
     "ReproduceResult": "plica.experiments.reproduce:ReproduceResult",
 }
 # Plain records inside results.
 RECORDS = {
+    "RegionBound": "plica.analyses.regions.bound_result:RegionBound",
     "Claim": "plica.experiments.figure:Claim",
     "Panel": "plica.experiments.figure:Panel",
 }
