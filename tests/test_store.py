@@ -14,7 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from plica.analyses.lipschitz.result import LipschitzResult
+from plica.analyses.lipschitz.spectrum import ConvSpectrumResult
 from plica.analyses.moments.result import MomentsResult
+from plica.analyses.moments.uses import results as uses
 from plica.analyses.preimage.kinds import OmnidirectionalResult
 from plica.analyses.preimage.result import FacetResult, ImpostorResult, KindResult
 from plica.core.choice import relu
@@ -119,15 +122,68 @@ def make_moments():
     )  # fmt: skip
 
 
+def make_probability():
+    p = np.array([0.25, 0.75])
+    return uses.ProbabilityResult(**COMMON, header={}, method="gaussian", probabilities=p, intervals=np.array([p, p]),
+                                  confidence=0.95, samples=0, reason="formula")  # fmt: skip
+
+
+def make_fooling():
+    one = np.array([1, 2])
+    return uses.FoolingResult(**COMMON, header={}, method="two_stage", clean=one, shifted=one, expected=one,
+                              orders=np.zeros((2, 2, 1), int), share=None, samples=0, reason="formula")  # fmt: skip
+
+
+def make_fooling_map():
+    return uses.FoolingMapResult(**COMMON, header={}, method="exact", fooled=np.ones((1, 2, 3)), classes=np.array([4]),
+                                 window=7, stride=1, variance=0.5, samples=0, reason="formula")  # fmt: skip
+
+
+def make_batch_moments():
+    one = np.array([[1.0, -0.0]])
+    return uses.BatchMomentsResult(**COMMON, header={}, method="exact", inputs=np.array([0]), mean=one, variance=one,
+                                   centred_variance=one, points=np.array([0]), reason="formula")  # fmt: skip
+
+
+def make_noise():
+    two = np.array([0.5, -1.0])
+    return uses.NoiseResult(**COMMON, header={}, method="exact", shift=two, variance=0.1, support=two > 0, before=0,
+                            target=-1, mean=two, margin=-1.5, sampled_mean=two, sampled_error=two, share=0.5,
+                            interval=two, samples=10, reason="found")  # fmt: skip
+
+
 def make_bounds():
     from plica.analyses.regions.bounds import region_bounds
 
     return region_bounds([20, 5000], inputs=3)
 
 
+def make_lipschitz():
+    return LipschitzResult(
+        **COMMON, header={}, names=("a", "b"), kinds=("dense", "relu"), methods=("matrix", "steepest slope"),
+        lowers=np.array([0.5, 1.0]), uppers=np.array([math.inf, 1.0]), product=math.inf, upper=2.0,
+        upper_method="ellipsoids", lower=0.25, domain="", local_lower=math.nan, local_upper=math.nan, local_pieces=0,
+        local_reason="",
+    )  # fmt: skip
+
+
+def make_conv_spectrum():
+    return ConvSpectrumResult(
+        **COMMON, header={}, values=np.array([2.0, 1.0, 0.0]), upper=2.5, zero_below=1e-15, input_shape=(1, 3),
+        output_shape=(1, 3), block=(1, 1),
+    )  # fmt: skip
+
+
 EXAMPLES = {
+    "LipschitzResult": make_lipschitz,
+    "ConvSpectrumResult": make_conv_spectrum,
     "BoundsResult": make_bounds,
     "MomentsResult": make_moments,
+    "ProbabilityResult": make_probability,
+    "FoolingResult": make_fooling,
+    "FoolingMapResult": make_fooling_map,
+    "BatchMomentsResult": make_batch_moments,
+    "NoiseResult": make_noise,
     "InfoResult": make_info,
     "KindResult": make_kind,
     "FacetResult": make_facet,

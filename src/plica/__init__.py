@@ -10,7 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plica.analyses.lipschitz import conv_spectrum, lipschitz
     from plica.analyses.moments import moments
+    from plica.analyses.moments.uses import NoiseLimits, class_probabilities, fooling_map, fooling_rate, noise
     from plica.analyses.preimage import impostor, is_omnidirectional, nearest_facet, preimage_kind
     from plica.analyses.regions.bounds import region_bounds
     from plica.core.domain import Ball, Box, Plane, Segment
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "plica.analyses.lipschitz": ("conv_spectrum", "lipschitz"),
     "plica.analyses.moments": ("moments",),
+    "plica.analyses.moments.uses": ("NoiseLimits", "class_probabilities", "fooling_map", "fooling_rate", "noise"),
     "plica.analyses.preimage": ("impostor", "is_omnidirectional", "nearest_facet", "preimage_kind"),
     "plica.analyses.regions.bounds": ("region_bounds",),
     "plica.core.domain": ("Ball", "Box", "Plane", "Segment"),
@@ -76,6 +80,7 @@ __all__ = [
     "MemoryBudgetError",
     "ModelError",
     "Network",
+    "NoiseLimits",
     "Plane",
     "PlicaError",
     "Polyhedron",
@@ -85,13 +90,19 @@ __all__ = [
     "SolverError",
     "UnsupportedLayer",
     "__version__",
+    "class_probabilities",
+    "conv_spectrum",
+    "fooling_map",
+    "fooling_rate",
     "impostor",
     "info",
     "is_omnidirectional",
+    "lipschitz",
     "load",
     "load_result",
     "moments",
     "nearest_facet",
+    "noise",
     "preimage_kind",
     "region_bounds",
     "report",

@@ -56,7 +56,7 @@ def sample(net: Network, x: Gaussian, samples: int, seed: int, progress: Progres
     outputs: list[Tensor] = []
     completeness = Completeness.COMPLETE
     try:
-        for batch in progress.over(_batches(net, x, samples, seed), "samples", -(-samples // batch_size(net))):
+        for batch in progress.over(batches(net, x, samples, seed), "samples", -(-samples // batch_size(net))):
             outputs.append(net.logits(batch))
     except BudgetReached:
         if len(outputs) < 2:
@@ -75,7 +75,8 @@ def batch_size(net: Network) -> int:
     return max(1, min(BATCH, SCRATCH // (32 * widest)))
 
 
-def _batches(net: Network, x: Gaussian, samples: int, seed: int) -> Iterator[Tensor]:
+def batches(net: Network, x: Gaussian, samples: int, seed: int) -> Iterator[Tensor]:
+    """Inputs drawn from a Gaussian; equal seeds give equal inputs."""
     generator = torch.Generator().manual_seed(seed)
     draw, size = x.sampler(), batch_size(net)
     for start in range(0, samples, size):

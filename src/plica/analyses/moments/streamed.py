@@ -88,7 +88,7 @@ def streamed_moments(net: Network, x: Gaussian, progress: Progress) -> tuple[Ten
     mean, response = _output(net, linear | (_linearised(firsts, layer) if layer else {}))
     cov = response.T @ (response if x.metric is None else x.metric @ response)
     if layer:
-        cov = cov + _bent(layer, _weights(net, firsts), progress)
+        cov = cov + _bent(layer, readout(net, firsts), progress)
     return mean, 0.5 * (cov + cov.T)
 
 
@@ -127,9 +127,11 @@ def _output(net: Network, values: dict) -> tuple[Tensor, Tensor]:
     return mean, rates.flatten(1)
 
 
-def _weights(net: Network, firsts: list[Node]) -> np.ndarray:
+def readout(net: Network, firsts: list[Node]) -> np.ndarray:
     """B: what the outputs take of every unit, shape (d, p); the transposes of the affine nodes after the choices."""
     d = math.prod(net.output_shape)
+    if not firsts:
+        return np.zeros((d, 0))
     pending = {net.output: torch.eye(d, dtype=torch.float64).reshape(d, *net.output_shape)}
     names = {node.name for node in firsts}
     for node in reversed(net.nodes):
