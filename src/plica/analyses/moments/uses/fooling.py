@@ -26,7 +26,7 @@ TOP = 5
 def fooling_rate(
     net: Network,
     X: Array,
-    variance: Array,
+    variance: Covariance,
     *,
     shift: Array | None = None,
     method: str | None = None,

@@ -213,13 +213,16 @@ class Spread:
         With `centred`, the covariance is that at mean zero of z, whatever it is: what Theorem 2 of Bibi et al. (2018)
         assumes.
         """
+        straight = self.inner(self.direct, self.direct)
+        if not self.stage.firsts:
+            return self.stage.after(x[None], x.new_zeros(1, 0))[0], straight
         z, kinks = self.stage.before(x)[0], self.stage.kinks
         at = torch.zeros_like(z) if centred else z
         _, cov = choice_moments(at, S, kinks)
         slope = unit_moments(kinks, at, S.diagonal()).slope
         mean = unit_moments(kinks, z, S.diagonal()).mean
         cross = self.weights @ (slope[:, None] * self.inner(self.rates, self.direct))
-        own = self.weights @ cov @ self.weights.T + self.inner(self.direct, self.direct) + cross + cross.T
+        own = self.weights @ cov @ self.weights.T + straight + cross + cross.T
         return self.stage.after(x[None], mean[None])[0], 0.5 * (own + own.T)
 
 
