@@ -126,7 +126,7 @@ def _rectifier_upper(case: Case) -> None:
     for side in ("upper", "lower"):
         refused = one if side == "upper" or case.layers.is_dense else NOT_DENSE
         case.add("Zaslavsky", side, "Zaslavsky (1975); Pascanu et al. (2013), Proposition 5",
-                 lambda: formulas.arrangement_regions(widths[0], n0), when="one hidden layer", refused=refused or one,
+                 lambda: formulas.zaslavsky(widths[0], n0), when="one hidden layer", refused=refused or one,
                  note="attained if and only if the hyperplanes are in general position")  # fmt: skip
     layers = case.layers
     case.add("Montúfar 2017", "upper", "Montúfar (2017), Proposition 3",
@@ -162,7 +162,7 @@ def maxout_rows(case: Case) -> None:
              lambda: formulas.maxout_lower(n0, widths, k), when="n_l >= n_0", refused=small)  # fmt: skip
     case.add("patterns", "upper", "as Proposition 3: k^N", lambda: k ** sum(widths))
     case.add("Proposition 7", "upper", "Montúfar et al. (2014), Proposition 7: min(sum C(k^2 m, j), k^m)",
-             lambda: min(formulas.arrangement_regions(k * k * n, n0), k**n), when="one hidden layer",
+             lambda: min(formulas.zaslavsky(k * k * n, n0), k**n), when="one hidden layer",
              refused=one)  # fmt: skip
     pairs = [{1: k * (k - 1) // 2 * m} for m in widths]
     reached = [min((n0, *widths[:i])) for i in range(depth)]

@@ -10,7 +10,7 @@ import numpy as np
 from flint import fmpz_poly
 
 
-def arrangement_regions(hyperplanes: int, dimension: int) -> int:
+def zaslavsky(hyperplanes: int, dimension: int) -> int:
     """Most regions of so many hyperplanes: sum over j <= dimension of C(hyperplanes, j) (Zaslavsky 1975).
 
     Attained exactly by arrangements in general position.
@@ -58,18 +58,18 @@ def group_sizes(width: int, groups: int) -> list[int]:
 
 def pascanu2013(inputs: int, widths: Sequence[int]) -> int:
     """Pascanu, Montúfar, Bengio (2013), Theorem 1: prod floor(n_l / n_0) sum C(n_L, j)."""
-    return math.prod(n // inputs for n in widths[:-1]) * arrangement_regions(widths[-1], inputs)
+    return math.prod(n // inputs for n in widths[:-1]) * zaslavsky(widths[-1], inputs)
 
 
 def theorem4(inputs: int, widths: Sequence[int]) -> int:
     """Montúfar et al. (2014), Theorem 4: prod floor(n_l / n_0)^n_0 sum C(n_L, j)."""
-    return math.prod((n // inputs) ** inputs for n in widths[:-1]) * arrangement_regions(widths[-1], inputs)
+    return math.prod((n // inputs) ** inputs for n in widths[:-1]) * zaslavsky(widths[-1], inputs)
 
 
 def equation7(inputs: int, widths: Sequence[int]) -> int:
     """Montúfar et al. (2014), eq. (7): Theorem 4 with the remaining units put to use."""
     folds = math.prod(p for n in widths[:-1] for p in group_sizes(n, inputs))
-    return folds * arrangement_regions(widths[-1], inputs)
+    return folds * zaslavsky(widths[-1], inputs)
 
 
 def folds_of(units: int) -> int:
@@ -83,7 +83,7 @@ def serra2018_lower(inputs: int, widths: Sequence[int]) -> int:
     The theorem is for n_l >= 3 n_0; a group of one or two rectifiers folds once or twice, as in Theorem 4.
     """
     folds = math.prod(folds_of(p) for n in widths[:-1] for p in group_sizes(n, inputs))
-    return folds * arrangement_regions(widths[-1], inputs)
+    return folds * zaslavsky(widths[-1], inputs)
 
 
 def maxout_folds(units: int, rank: int) -> int:
