@@ -174,7 +174,34 @@ def make_conv_spectrum():
     )  # fmt: skip
 
 
+def make_unit_maps():
+    from plica.analyses.units import UnitMapsResult
+
+    maps = np.arange(12.0).reshape(3, 2, 2)
+    return UnitMapsResult(**COMMON, header={}, layer="a", units=np.array([4, 1]), maps=maps, offsets=maps[..., 0],
+                          values=maps[..., 1], pieces=np.array([0, 1, 0]), error=1e-16)  # fmt: skip
+
+
+def make_unit_clusters():
+    from plica.analyses.units import cluster_maps
+
+    return cluster_maps(make_unit_maps(), 2)
+
+
+def make_equal_activation():
+    from plica.analyses.units import EqualActivationResult
+
+    x, one = np.array([[0.5, 1.0]]), np.array([1.0])
+    return EqualActivationResult(
+        **COMMON, header={}, layer="a", unit=3, level=2.5, sources=np.array([7]), before=one, points=x, maps=x, low=x,
+        high=x, shares=np.array(["1/3"], dtype=object), errors=one, distances=one, reason="",
+    )  # fmt: skip
+
+
 EXAMPLES = {
+    "UnitMapsResult": make_unit_maps,
+    "UnitClustersResult": make_unit_clusters,
+    "EqualActivationResult": make_equal_activation,
     "LipschitzResult": make_lipschitz,
     "ConvSpectrumResult": make_conv_spectrum,
     "BoundsResult": make_bounds,

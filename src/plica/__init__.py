@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from plica.analyses.moments.uses import NoiseLimits, class_probabilities, fooling_map, fooling_rate, noise
     from plica.analyses.preimage import impostor, is_omnidirectional, nearest_facet, preimage_kind
     from plica.analyses.regions.bounds import region_bounds
+    from plica.analyses.units import unit_maps
     from plica.core.domain import Ball, Box, Plane, Segment
     from plica.core.network import Network
     from plica.core.polyhedron import Polyhedron
@@ -45,6 +46,7 @@ _HOMES = {
     "plica.analyses.moments.uses": ("NoiseLimits", "class_probabilities", "fooling_map", "fooling_rate", "noise"),
     "plica.analyses.preimage": ("impostor", "is_omnidirectional", "nearest_facet", "preimage_kind"),
     "plica.analyses.regions.bounds": ("region_bounds",),
+    "plica.analyses.units": ("unit_maps",),
     "plica.core.domain": ("Ball", "Box", "Plane", "Segment"),
     "plica.core.network": ("Network",),
     "plica.core.polyhedron": ("Polyhedron",),
@@ -108,6 +110,7 @@ __all__ = [
     "report",
     "reproduce",
     "save",
+    "unit_maps",
 ]
 
 

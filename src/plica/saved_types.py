@@ -1,0 +1,39 @@
+"""The types that a saved file may name, and where they are; a type that is not here is not loaded."""
+
+from __future__ import annotations
+
+# Results; old names stay readable for ever.
+RESULTS = {
+    "KindResult": "plica.analyses.preimage.result:KindResult",
+    "FacetResult": "plica.analyses.preimage.result:FacetResult",
+    "ImpostorResult": "plica.analyses.preimage.result:ImpostorResult",
+    "OmnidirectionalResult": "plica.analyses.preimage.kinds:OmnidirectionalResult",
+    "InfoResult": "plica.loaders.info:InfoResult",
+    "LipschitzResult": "plica.analyses.lipschitz.result:LipschitzResult",
+    "ConvSpectrumResult": "plica.analyses.lipschitz.spectrum:ConvSpectrumResult",
+    "MomentsResult": "plica.analyses.moments.result:MomentsResult",
+    "ProbabilityResult": "plica.analyses.moments.uses.results:ProbabilityResult",
+    "FoolingResult": "plica.analyses.moments.uses.results:FoolingResult",
+    "FoolingMapResult": "plica.analyses.moments.uses.results:FoolingMapResult",
+    "BatchMomentsResult": "plica.analyses.moments.uses.results:BatchMomentsResult",
+    "NoiseResult": "plica.analyses.moments.uses.results:NoiseResult",
+    "BoundsResult": "plica.analyses.regions.bound_result:BoundsResult",
+    "EqualActivationResult": "plica.analyses.units.result:EqualActivationResult",
+    "UnitClustersResult": "plica.analyses.units.result:UnitClustersResult",
+    "UnitMapsResult": "plica.analyses.units.result:UnitMapsResult",
+    "ReportResult": "plica.experiments.report.job:ReportResult",
+    "VerifyResult": "plica.certificates.certify:VerifyResult",
+    "FigureResult": "plica.experiments.figure:FigureResult",
+    "ReproduceResult": "plica.experiments.reproduce:ReproduceResult",
+}
+# Plain records inside results.
+RECORDS = {
+    "RegionBound": "plica.analyses.regions.bound_result:RegionBound",
+    "Claim": "plica.experiments.figure:Claim",
+    "Panel": "plica.experiments.figure:Panel",
+}
+WORDS = {
+    "Standing": "plica.core.result:Standing",
+    "Completeness": "plica.core.result:Completeness",
+    "Kind": "plica.analyses.preimage.result:Kind",
+}
