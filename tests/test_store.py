@@ -198,7 +198,34 @@ def make_equal_activation():
     )  # fmt: skip
 
 
+def make_spectrum():
+    from plica.analyses.spectrum import SpectrumResult
+
+    row = np.array([[2.0, 1e-3]])
+    return SpectrumResult(
+        **COMMON, header={}, layers=("a", "a"), sides=("pre", "post"), units=np.array([2, 2]), inputs=3,
+        values=(row, row), ranks=np.array([[2, 1]]), most=np.array([[2, 2]]), proven=np.array([[True, False]]),
+        thresholds=np.array([[1e-15, 1e-2]]), errors=np.array([[1e-16, math.inf]]), alive=np.array([[2, 2]]),
+        methods=np.array([["gram", "svd"]]), directions=(row[None], row[None]), window=((0, 3),),
+    )  # fmt: skip
+
+
+def make_removed_rows():
+    from plica.analyses.spectrum import removed_rows
+
+    return removed_rows([[1.0, 0.0], [0.01, 1.0]], [1], slopes=0.1)
+
+
+def make_admissible():
+    from plica.analyses.spectrum import admissible_sets
+
+    return admissible_sets([[1.0, 0.0], [0.0, 1.0]])
+
+
 EXAMPLES = {
+    "SpectrumResult": make_spectrum,
+    "RemovedRowsResult": make_removed_rows,
+    "AdmissibleResult": make_admissible,
     "UnitMapsResult": make_unit_maps,
     "UnitClustersResult": make_unit_clusters,
     "EqualActivationResult": make_equal_activation,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from plica.analyses.moments.uses import NoiseLimits, class_probabilities, fooling_map, fooling_rate, noise
     from plica.analyses.preimage import impostor, is_omnidirectional, nearest_facet, preimage_kind
     from plica.analyses.regions.bounds import region_bounds
+    from plica.analyses.spectrum import admissible_sets, removed_rows, spectrum
     from plica.analyses.units import unit_maps
     from plica.core.domain import Ball, Box, Plane, Segment
     from plica.core.network import Network
@@ -46,6 +47,7 @@ _HOMES = {
     "plica.analyses.moments.uses": ("NoiseLimits", "class_probabilities", "fooling_map", "fooling_rate", "noise"),
     "plica.analyses.preimage": ("impostor", "is_omnidirectional", "nearest_facet", "preimage_kind"),
     "plica.analyses.regions.bounds": ("region_bounds",),
+    "plica.analyses.spectrum": ("admissible_sets", "removed_rows", "spectrum"),
     "plica.analyses.units": ("unit_maps",),
     "plica.core.domain": ("Ball", "Box", "Plane", "Segment"),
     "plica.core.network": ("Network",),
@@ -92,6 +94,7 @@ __all__ = [
     "SolverError",
     "UnsupportedLayer",
     "__version__",
+    "admissible_sets",
     "class_probabilities",
     "conv_spectrum",
     "fooling_map",
@@ -107,9 +110,11 @@ __all__ = [
     "noise",
     "preimage_kind",
     "region_bounds",
+    "removed_rows",
     "report",
     "reproduce",
     "save",
+    "spectrum",
     "unit_maps",
 ]
 
