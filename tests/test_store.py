@@ -222,7 +222,26 @@ def make_admissible():
     return admissible_sets([[1.0, 0.0], [0.0, 1.0]])
 
 
+def make_neighbourhoods():
+    from plica.analyses.regions.neighbourhoods import NeighbourhoodsResult
+
+    points, one = np.array([[0.5], [1.5]]), np.array([[0.5]])
+    return NeighbourhoodsResult(
+        **COMMON, header={}, layers=("input", "fold1"), counts=(np.array([1, 1]), np.array([2])),
+        parents=(np.array([0, 0]), np.array([-1])), centres=(points, one), corners=((one, one + 1), (one,)),
+        partial=(0, 1), border=False,
+    )  # fmt: skip
+
+
+def make_perturbation():
+    from plica.analyses.regions.perturbation import PerturbationResult
+
+    return PerturbationResult(**COMMON, header={}, base=9, sizes=np.array([0.1]), counts=np.array([[9, 10, -1]]))
+
+
 EXAMPLES = {
+    "NeighbourhoodsResult": make_neighbourhoods,
+    "PerturbationResult": make_perturbation,
     "SpectrumResult": make_spectrum,
     "RemovedRowsResult": make_removed_rows,
     "AdmissibleResult": make_admissible,

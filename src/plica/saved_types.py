@@ -17,6 +17,8 @@ RESULTS = {
     "FoolingMapResult": "plica.analyses.moments.uses.results:FoolingMapResult",
     "BatchMomentsResult": "plica.analyses.moments.uses.results:BatchMomentsResult",
     "NoiseResult": "plica.analyses.moments.uses.results:NoiseResult",
+    "NeighbourhoodsResult": "plica.analyses.regions.neighbourhoods:NeighbourhoodsResult",
+    "PerturbationResult": "plica.analyses.regions.perturbation:PerturbationResult",
     "BoundsResult": "plica.analyses.regions.bound_result:BoundsResult",
     "SpectrumResult": "plica.analyses.spectrum.result:SpectrumResult",
     "RemovedRowsResult": "plica.analyses.spectrum.rows:RemovedRowsResult",
