@@ -256,11 +256,12 @@ def _answer(at: At, question: Question, check: Callable[[], None]) -> tuple:
 
 
 def _pictures(at: At, question: Question, rank: int, gram: Tensor | None, method: str) -> np.ndarray:
-    """Directions as inputs, shape (2 vectors, *input_shape)."""
+    """Directions as inputs, shape (2 vectors, *input_shape); their entry of largest magnitude is positive."""
     found = directions(at.jacobian, gram, rank, question.vectors, method)
-    found = found if at.basis is None else at.basis @ found
+    rows = (found if at.basis is None else at.basis @ found).T.cpu().numpy()
+    largest = rows[np.arange(len(rows)), np.abs(rows).argmax(1)]
     out = np.zeros((2 * question.vectors, len(question.chosen)))
-    out[:, at.columns] = found.T.cpu().numpy()
+    out[:, at.columns] = rows * np.sign(largest)[:, None]
     return out.reshape(-1, *question.net.input_shape)
 
 

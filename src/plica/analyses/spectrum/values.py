@@ -152,8 +152,8 @@ def directions(J: Jacobian, gram: Tensor | None, rank: int, count: int, method: 
     Returns
     -------
     Tensor, shape (columns, 2 count)
-        First those of the largest values, decreasing, then those of the smallest, decreasing; the entry of largest
-        magnitude is positive. NaN where there are fewer than `count` values.
+        First those of the largest values, decreasing, then those of the smallest, decreasing. NaN where there are
+        fewer than `count` values.
     """
     columns = J.shape[1]
     some = next((b.data for b in J.blocks), torch.zeros(0, dtype=torch.float64))
@@ -169,8 +169,6 @@ def directions(J: Jacobian, gram: Tensor | None, rank: int, count: int, method: 
         M = J.tall()
         found = torch.linalg.svd(M.T if J.wide else M, full_matrices=False).Vh[pick].T
     found = found / found.norm(dim=0)
-    largest = found.abs().argmax(0)
-    found = found * found[largest, torch.arange(found.shape[1], device=found.device)].sign()
     out[:, :kept] = found[:, :kept]
     out[:, 2 * count - kept :] = found[:, kept:]
     return out
