@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from plica.analyses.lipschitz.result import LipschitzResult
 from plica.analyses.lipschitz.spectrum import ConvSpectrumResult
-from plica.analyses.moments.result import MomentsResult
+from plica.analyses.moments.result import MomentBoundsResult, MomentsResult
 from plica.analyses.moments.uses import results as uses
 from plica.analyses.preimage.kinds import OmnidirectionalResult
 from plica.analyses.preimage.result import FacetResult, ImpostorResult, KindResult
@@ -109,6 +109,12 @@ def make_reproduce():
     return ReproduceResult(**COMMON, header={}, paper="toy2020", folder="r", figures=(make_figure(),))
 
 
+def make_verify():
+    from plica.certificates import VerifyResult
+
+    return VerifyResult(**COMMON, header={}, accepted=True, lines=("model 12", "layer relu"))
+
+
 def make_info():
     graph = Graph((2, 2))
     graph.add("relu1", relu((2, 2)), "input")
@@ -120,6 +126,12 @@ def make_moments():
         **COMMON, header={}, method="monte_carlo", mean=np.array([0.5, -1.0]), covariance=np.eye(2),
         standard_error=np.array([0.1, 0.2]), covariance_standard_error=None, samples=10, reason="sampled",
     )  # fmt: skip
+
+
+def make_moment_bounds():
+    two, four = np.array([0.5, -0.0]), np.array([[1.0, -math.inf], [-math.inf, 2.0]])
+    return MomentBoundsResult(**COMMON, header={}, mean_lower=two, mean_upper=two, covariance_lower=four,
+                              covariance_upper=four)  # fmt: skip
 
 
 def make_probability():
@@ -198,6 +210,23 @@ def make_equal_activation():
     )  # fmt: skip
 
 
+def make_neighbourhoods():
+    from plica.analyses.regions.neighbourhoods import NeighbourhoodsResult
+
+    points, one = np.array([[0.5], [1.5]]), np.array([[0.5]])
+    return NeighbourhoodsResult(
+        **COMMON, header={}, layers=("input", "fold1"), counts=(np.array([1, 1]), np.array([2])),
+        parents=(np.array([0, 0]), np.array([-1])), centres=(points, one), corners=((one, one + 1), (one,)),
+        partial=(0, 1), border=False,
+    )  # fmt: skip
+
+
+def make_perturbation():
+    from plica.analyses.regions.perturbation import PerturbationResult
+
+    return PerturbationResult(**COMMON, header={}, base=9, sizes=np.array([0.1]), counts=np.array([[9, 10, -1]]))
+
+
 def make_spectrum():
     from plica.analyses.spectrum import SpectrumResult
 
@@ -222,29 +251,12 @@ def make_admissible():
     return admissible_sets([[1.0, 0.0], [0.0, 1.0]])
 
 
-def make_neighbourhoods():
-    from plica.analyses.regions.neighbourhoods import NeighbourhoodsResult
-
-    points, one = np.array([[0.5], [1.5]]), np.array([[0.5]])
-    return NeighbourhoodsResult(
-        **COMMON, header={}, layers=("input", "fold1"), counts=(np.array([1, 1]), np.array([2])),
-        parents=(np.array([0, 0]), np.array([-1])), centres=(points, one), corners=((one, one + 1), (one,)),
-        partial=(0, 1), border=False,
-    )  # fmt: skip
-
-
-def make_perturbation():
-    from plica.analyses.regions.perturbation import PerturbationResult
-
-    return PerturbationResult(**COMMON, header={}, base=9, sizes=np.array([0.1]), counts=np.array([[9, 10, -1]]))
-
-
 EXAMPLES = {
-    "NeighbourhoodsResult": make_neighbourhoods,
-    "PerturbationResult": make_perturbation,
     "SpectrumResult": make_spectrum,
     "RemovedRowsResult": make_removed_rows,
     "AdmissibleResult": make_admissible,
+    "NeighbourhoodsResult": make_neighbourhoods,
+    "PerturbationResult": make_perturbation,
     "UnitMapsResult": make_unit_maps,
     "UnitClustersResult": make_unit_clusters,
     "EqualActivationResult": make_equal_activation,
@@ -252,6 +264,7 @@ EXAMPLES = {
     "ConvSpectrumResult": make_conv_spectrum,
     "BoundsResult": make_bounds,
     "MomentsResult": make_moments,
+    "MomentBoundsResult": make_moment_bounds,
     "ProbabilityResult": make_probability,
     "FoolingResult": make_fooling,
     "FoolingMapResult": make_fooling_map,
@@ -264,6 +277,7 @@ EXAMPLES = {
     "OmnidirectionalResult": make_omnidirectional,
     "ReportResult": make_report,
     "FigureResult": make_figure,
+    "VerifyResult": make_verify,
     "ReproduceResult": make_reproduce,
 }
 

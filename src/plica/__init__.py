@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from plica.analyses.lipschitz import conv_spectrum, lipschitz
-    from plica.analyses.moments import moments
+    from plica.analyses.moments import moment_bounds, moments
     from plica.analyses.moments.uses import NoiseLimits, class_probabilities, fooling_map, fooling_rate, noise
     from plica.analyses.preimage import impostor, is_omnidirectional, nearest_facet, preimage_kind
     from plica.analyses.regions.bounds import region_bounds
     from plica.analyses.spectrum import admissible_sets, removed_rows, spectrum
     from plica.analyses.units import unit_maps
+    from plica.certificates import certify, verify
     from plica.core.domain import Ball, Box, Plane, Segment
     from plica.core.network import Network
     from plica.core.polyhedron import Polyhedron
@@ -43,12 +44,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "plica.analyses.lipschitz": ("conv_spectrum", "lipschitz"),
-    "plica.analyses.moments": ("moments",),
+    "plica.analyses.moments": ("moment_bounds", "moments"),
     "plica.analyses.moments.uses": ("NoiseLimits", "class_probabilities", "fooling_map", "fooling_rate", "noise"),
     "plica.analyses.preimage": ("impostor", "is_omnidirectional", "nearest_facet", "preimage_kind"),
     "plica.analyses.regions.bounds": ("region_bounds",),
     "plica.analyses.spectrum": ("admissible_sets", "removed_rows", "spectrum"),
     "plica.analyses.units": ("unit_maps",),
+    "plica.certificates": ("certify", "verify"),
     "plica.core.domain": ("Ball", "Box", "Plane", "Segment"),
     "plica.core.network": ("Network",),
     "plica.core.polyhedron": ("Polyhedron",),
@@ -95,6 +97,7 @@ __all__ = [
     "UnsupportedLayer",
     "__version__",
     "admissible_sets",
+    "certify",
     "class_probabilities",
     "conv_spectrum",
     "fooling_map",
@@ -105,6 +108,7 @@ __all__ = [
     "lipschitz",
     "load",
     "load_result",
+    "moment_bounds",
     "moments",
     "nearest_facet",
     "noise",
@@ -116,6 +120,7 @@ __all__ = [
     "save",
     "spectrum",
     "unit_maps",
+    "verify",
 ]
 
 

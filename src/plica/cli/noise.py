@@ -1,4 +1,4 @@
-"""What noise does to classes: plica class-probabilities, fooling-rate, fooling-map and noise."""
+"""What noise does: plica moment-bounds, class-probabilities, fooling-rate, fooling-map and noise."""
 
 from __future__ import annotations
 
@@ -27,10 +27,41 @@ Means = Annotated[str | None, typer.Option(help="two_stage or monte_carlo. Defau
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
+    app.command("moment-bounds")(moment_bounds)
     app.command("class-probabilities")(class_probabilities)
     app.command("fooling-rate")(fooling_rate)
     app.command("fooling-map")(fooling_map)
     app.command("noise")(noise)
+
+
+def moment_bounds(
+    model: opt.Model,
+    data: opt.Data,
+    variance: Variance,
+    image: Image = 0,
+    covariance: Annotated[bool, typer.Option(help="Bound the covariance too: an integral per pair of units.")] = True,
+    split: opt.Split = "test",
+    scale: opt.Scale = None,
+    mean: opt.Mean = None,
+    std: opt.Std = None,
+    layout: opt.Layout = None,
+    input_shape: opt.InputShape = None,
+    trust_pickle: opt.TrustPickle = False,
+    out: opt.Out = None,
+    max_seconds: opt.MaxSeconds = None,
+    threads: opt.Threads = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Proven bounds of mean and covariance of the output, for a network with one layer of choices, around one image."""
+    from plica.analyses.moments import moment_bounds as compute
+
+    opened = ModelOptions(model, input_shape, trust_pickle, "cpu", threads)
+    read = DataOptions(data, split, scale, mean, std, layout, None, image + 1)
+    net, images = open_both(opened, read)
+    with progress(max_seconds) as watch:
+        result = compute(net, _one(images, data, image), variance, covariance=covariance, progress=watch)
+    options = {"variance": variance, "image": image, "covariance": covariance, **plain(opened), **plain(read)}
+    finish(stamped_result(result, net, images, options), as_json=as_json, out=out)
 
 
 def class_probabilities(

@@ -40,7 +40,7 @@ def network(weights):
 
 WEIGHTS = chain(2, 12, 3, seed=3)
 NET = network(WEIGHTS)
-DEEP = network(chain(8, 16, 12, 4, seed=1))
+DEEP = network(chain(8, 16, 12, 3, seed=1))
 POINT = np.array([0.3, -0.2])
 
 
@@ -75,7 +75,7 @@ def test_as_good_as_a_grid(target):
     assert result.margin <= best + 2e-3 * abs(best)
 
 
-@pytest.mark.parametrize("target", [None, 2])
+@pytest.mark.parametrize("target", [None, 0])
 def test_stays_in_its_box(target):
     limits = NoiseLimits(0.7, 0.3, 0.5)
     result = noise(DEEP, np.zeros(8), limits, target=target, samples=200, seed=4)
@@ -86,7 +86,8 @@ def test_stays_in_its_box(target):
 
 
 def test_support_is_drawn_by_the_seed_or_given():
-    first, again, other = (noise(DEEP, np.zeros(8), NoiseLimits(1.0, 1.0, 0.3), samples=50, seed=s) for s in (1, 1, 2))
+    limits = NoiseLimits(1.0, 1.0, 0.3)
+    first, again, other = (noise(DEEP, np.zeros(8), limits, target=0, samples=50, seed=s) for s in (1, 1, 2))
     assert np.array_equal(first.support, again.support) and np.array_equal(first.shift, again.shift)
     assert not np.array_equal(first.support, other.support)
     mask = np.array([1, 0, 0, 0, 0, 0, 0, 1], dtype=bool)
@@ -118,9 +119,9 @@ def test_targets_are_reached():
 
 def test_more_rounds_are_never_worse_in_the_draws():
     x = np.random.default_rng(0).standard_normal(8)
-    one, three = (noise(DEEP, x, NoiseLimits(1.2, 0.2, rounds=r), samples=1000) for r in (1, 3))
+    one, two = (noise(DEEP, x, NoiseLimits(1.2, 0.2, rounds=r), samples=1000) for r in (1, 2))
     assert one.method == "two_stage"
-    assert three.share >= one.share - 0.15  # the rounds are chosen by fewer draws
+    assert two.share >= one.share - 0.15  # the rounds are chosen by fewer draws
 
 
 def test_gradients_of_the_means():
@@ -136,7 +137,7 @@ def test_gradients_of_the_means():
         assert torch.allclose((mean(theta + step) - mean(theta - step)) / 2e-5, jacobian[:, i], atol=1e-8)
 
 
-@pytest.mark.big
+@pytest.mark.big(sample=4)
 @pytest.mark.parametrize("kind", zoo.KINDS)
 @pytest.mark.parametrize("degenerate", [False, True])
 def test_every_kind_of_network(kind, degenerate):
@@ -155,7 +156,7 @@ def test_budget_and_interrupt():
 
     def stop(label, done, total):
         seen.append(done)
-        if label == "classes" and seen.count(3) == 2:
+        if label == "classes" and seen.count(2) == 2:
             raise KeyboardInterrupt
 
     seen: list[int] = []
@@ -176,7 +177,7 @@ def test_bad_limits(options, error):
         noise(DEEP, np.zeros(8), NoiseLimits(**({"shift": 1.0} | options)))
 
 
-@pytest.mark.parametrize("target", [-1, 4])
+@pytest.mark.parametrize("target", [-1, 3])
 def test_bad_targets(target):
     with pytest.raises(ArgumentError, match="target"):
         noise(DEEP, np.zeros(8), NoiseLimits(1.0), target=target)

@@ -99,7 +99,7 @@ def test_as_many_points_as_inputs_are_the_inputs():
             linearisation_points(X, k)
 
 
-@pytest.mark.big
+@pytest.mark.big(sample=6)
 @pytest.mark.parametrize("kind", zoo.KINDS)
 @pytest.mark.parametrize("degenerate", [False, True])
 @pytest.mark.parametrize("form", ["number", "matrix", "low rank", "window"])

@@ -11,11 +11,12 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from plica.analyses.moments.noise import Array, gaussian
+from plica.analyses.moments.noise import Array, Gaussian, gaussian
 from plica.analyses.moments.sampling import batches
 from plica.analyses.moments.uses.points import reason_of
 from plica.analyses.moments.uses.results import NoiseResult, binomial_interval
-from plica.analyses.moments.uses.stage import Stage, is_closed, on_cpu, stage
+from plica.analyses.moments.units import unit_moments
+from plica.analyses.moments.uses.stage import Spread, Stage, is_closed, on_cpu, stage
 from plica.core.network import Network
 from plica.core.progress import Progress
 from plica.core.result import Completeness, Standing
@@ -183,14 +184,19 @@ def _round(
 
 def _mean_function(part: Stage, point: Tensor, mask: np.ndarray, progress: Progress) -> Callable[[Tensor], Tensor]:
     """Mean outputs as a differentiable function of shift and variance."""
-    own = part.squared_rates(progress)[torch.from_numpy(mask)].sum(0, keepdim=True) if part.exact else None
+    x = point.reshape(1, -1)
+    if not part.exact:
+        return lambda theta: part.means(x + _parts(theta, mask)[0], _parts(theta, mask)[1][None], None)[0]
+    basis = torch.eye(len(mask), dtype=torch.float64)[torch.from_numpy(mask)]
+    spread = Spread.of(part, Gaussian(x[0], basis), progress, pairs=False)
+    z, none, kinks = part.before(x)[0] if part.firsts else x[0, :0], x.new_zeros(1, spread.rates.shape[1]), part.kinks
+    base, own = part.after(x, none)[0], spread.rates.square().sum(0)
 
     def mean(theta: Tensor) -> Tensor:
-        shift, variances = _parts(theta, mask)
-        x = point.reshape(1, -1) + shift
-        if own is None:
-            return part.means(x, variances[None], None)[0]
-        return part.means_of(x, theta[-1] * own)[0]
+        y = base + theta[:-1] @ spread.direct
+        if not part.firsts:
+            return y
+        return y + spread.weights @ unit_moments(kinks, z + theta[:-1] @ spread.rates, theta[-1] * own).mean
 
     return mean
 

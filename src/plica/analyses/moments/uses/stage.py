@@ -51,6 +51,8 @@ class Stage:
     @property
     def kinks(self) -> Kinks:
         """Of all first choices, side by side."""
+        if not self.firsts:
+            return Kinks(*(torch.zeros(shape, dtype=torch.float64) for shape in ((0,), (0,), (1, 0), (1, 0))))
         return Kinks.join([Kinks.of(piecewise(self.net[name])) for name in self.firsts])
 
     def before(self, x: Tensor) -> Tensor:
@@ -183,15 +185,16 @@ class Spread:
     weights: Tensor
 
     @staticmethod
-    def of(stage: Stage, x: Gaussian, progress: Progress) -> Spread:
-        """Push the noise through the affine maps once."""
+    def of(stage: Stage, x: Gaussian, progress: Progress, *, pairs: bool = True) -> Spread:
+        """Push the noise through the affine maps once; `pairs`: room for covariances of units is needed."""
         if not stage.exact:
             raise ArgumentError(
                 "layer: this layer is a maximum of more than two, whose moments have no formula. Name another layer."
             )
         p, d = sum(math.prod(stage.net[n].shape) for n in stage.firsts), math.prod(stage.net.output_shape)
-        needed = 8 * (3 * p * p + x.directions * (p + d))
-        refuse_above(progress.max_bytes, needed, f"The covariance of {p} units has {p} x {p} entries", LESS)
+        needed = 8 * (3 * p * p * pairs + x.directions * (p + d))
+        what = f"The covariance of {p} units has {p} x {p} entries" if pairs else f"The rates of {p} units"
+        refuse_above(progress.max_bytes, needed, what, LESS)
         rates, basis = rates_before(stage, x, progress), x.basis()
         zero = torch.zeros(1, len(x.mean), dtype=torch.float64)
         direct = stage.after(basis, rates.new_zeros(1, p)) - stage.after(zero, rates.new_zeros(1, p))
