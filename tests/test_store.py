@@ -19,7 +19,7 @@ from plica.analyses.lipschitz.spectrum import ConvSpectrumResult
 from plica.analyses.moments.result import MomentBoundsResult, MomentsResult
 from plica.analyses.moments.uses import results as uses
 from plica.analyses.preimage.kinds import OmnidirectionalResult
-from plica.analyses.preimage.result import FacetResult, ImpostorResult, KindResult
+from plica.analyses.preimage.result import FacetResult, ImpostorResult, Kind, KindResult
 from plica.core.choice import relu
 from plica.core.network import Graph, Origin
 from plica.core.result import Completeness, Standing
@@ -251,7 +251,19 @@ def make_admissible():
     return admissible_sets([[1.0, 0.0], [0.0, 1.0]])
 
 
+def make_preimage():
+    from plica.analyses.preimage.union_result import PreimageResult
+
+    return PreimageResult(
+        **COMMON, header={}, layer="b", source="input", target="the activity of x", kind=Kind.FINITE, dimension=0,
+        dimensions=np.array([0, 0]), bounded=np.array([True, True]), points=np.array([[-3.0], [3.0]]),
+        branches={"a": np.array([[0, 1], [1, 0]])}, lower=np.array([-np.inf]), upper=np.array([np.inf]),
+        counts={"nodes": 5}, reason="found",
+    )  # fmt: skip
+
+
 EXAMPLES = {
+    "PreimageResult": make_preimage,
     "SpectrumResult": make_spectrum,
     "RemovedRowsResult": make_removed_rows,
     "AdmissibleResult": make_admissible,

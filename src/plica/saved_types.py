@@ -8,6 +8,7 @@ RESULTS = {
     "FacetResult": "plica.analyses.preimage.result:FacetResult",
     "ImpostorResult": "plica.analyses.preimage.result:ImpostorResult",
     "OmnidirectionalResult": "plica.analyses.preimage.kinds:OmnidirectionalResult",
+    "PreimageResult": "plica.analyses.preimage.union_result:PreimageResult",
     "InfoResult": "plica.loaders.info:InfoResult",
     "LipschitzResult": "plica.analyses.lipschitz.result:LipschitzResult",
     "ConvSpectrumResult": "plica.analyses.lipschitz.spectrum:ConvSpectrumResult",

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from plica.cli import bounds, lipschitz, model, moments, noise, preimage, report, reproduce, results, spectrum, units
+from plica.cli import (
+    bounds,
+    lipschitz,
+    model,
+    moments,
+    noise,
+    preimage,
+    proof,
+    report,
+    reproduce,
+    results,
+    spectrum,
+    units,
+)
 from plica.cli.ending import BAD_INPUT, INTERRUPTED, one_line
 from plica.errors import PlicaError
 
@@ -25,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (report, model, preimage, moments, noise, bounds, units, spectrum, reproduce, lipschitz, results):
+for module in (report, model, preimage, moments, noise, bounds, units, spectrum, reproduce, lipschitz, proof, results):
     module.register(app)
 
 

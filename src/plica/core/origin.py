@@ -21,6 +21,8 @@ class Origin:
         What was dropped, folded or rounded at loading, one sentence each.
     difference : float
         Largest absolute difference from the original on random inputs, divided by its largest absolute output.
+    tensors : tuple of (str, str)
+        Names of the network's values, and what the file calls them; empty for a module.
     """
 
     name: str = "network"
@@ -28,3 +30,4 @@ class Origin:
     dtype: str = "float64"
     notices: tuple[str, ...] = ()
     difference: float = float("nan")
+    tensors: tuple[tuple[str, str], ...] = ()

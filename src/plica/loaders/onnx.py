@@ -46,7 +46,7 @@ def load_onnx(path: Path, input_shape: Sequence[int] | None = None) -> Network:
     result = values[output]
     if not isinstance(result, Var):
         raise ModelError(f"{path.name}: the output {output!r} does not depend on the input.")
-    network = network_of(builder, result)
+    network, joined = network_of(builder, result)
     original = original_of(model, path.name, output, Reading(source, shape, batch))
     difference, explained = agree(network, original)
     if explained:
@@ -54,8 +54,20 @@ def load_onnx(path: Path, input_shape: Sequence[int] | None = None) -> Network:
     if batch == "symbolic" and isinstance(original.run, Evaluated) and original.run.one_by_one:
         builder.notice("The file's batch axis is open, but the model runs with a batch of one only.")
     name = path.name.removesuffix(".gz").removesuffix(".onnx")
-    origin = Origin(name, str(path), dtype_of(model), builder.finish(dtype_of(model)), difference)
+    names = tuple(_tensors(values, joined).items())
+    origin = Origin(name, str(path), dtype_of(model), builder.finish(dtype_of(model)), difference, names)
     return replace(network, origin=origin)
+
+
+def _tensors(values: dict[str, Operand], joined: dict[str, str]) -> dict[str, str]:
+    """What the file calls each value: the first tensor, or that of the constant which a node took up."""
+    made: dict[str, str] = {}
+    for tensor, value in values.items():
+        if isinstance(value, Var) and value.name != INPUT:
+            name = joined.get(value.name, value.name)
+            if name not in made or value.name in joined:
+                made[name] = tensor
+    return made
 
 
 def _lower_all(model: onnx.ModelProto, builder: Builder, values: dict[str, Operand]) -> str:

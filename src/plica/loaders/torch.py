@@ -82,7 +82,7 @@ def _network(source: Source, module: nn.Module, shape: Shape, notices: list[str]
     if source.fixed:
         builder.notice("The module was read with a batch of one: it does not export for any batch.")
     output, wanted = _lower_all(source, builder, shape)
-    network = network_of(builder, output)
+    network, _ = network_of(builder, output)
     difference, explained = agree(network, _original(source, module, wanted, origin))
     if explained:
         builder.notice(explained)

@@ -9,6 +9,8 @@ which is faster than a linear program in all variables; what is small, or fails 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from flint import fmpz, fmpz_mat
 
@@ -23,8 +25,32 @@ CLEARLY_BELOW = 1e-9  # share of the largest value; only for proposals
 BITS = 40  # of a rounded proposal
 
 
-def exact_cone(cone: Cone, progress: Progress) -> ConeProof:
-    """Decide a cone exactly. The equality rows must be independent.
+@dataclass(frozen=True)
+class Split:
+    """What proves the dimension of a cone.
+
+    Attributes
+    ----------
+    E, F : fmpz_mat
+        Its rows as integers, all on one scale.
+    implied : list of int
+        Rows of F that vanish on the cone.
+    mu, y : list of fmpz
+        E'mu + F[implied]'y = 0 with y > 0; `mu` is None where only its existence was decided.
+    v : list of fmpz
+        In the cone, negative at the other rows of F.
+    """
+
+    E: fmpz_mat
+    F: fmpz_mat
+    implied: list[int]
+    mu: list[fmpz] | None
+    y: list[fmpz]
+    v: list[fmpz]
+
+
+def split_cone(cone: Cone, progress: Progress) -> Split:
+    """Split the inequality rows of a cone exactly. The equality rows must be independent.
 
     Raises
     ------
@@ -32,10 +58,6 @@ def exact_cone(cone: Cone, progress: Progress) -> ConeProof:
         When the time is up (looked at before the step that may be long).
     SolverError
         When no proposal is right and the cone is too large for rational pivots; the message holds the sizes.
-
-    Notes
-    -----
-    Cost: two exact linear solves of the size of the cone (about 20 s at 784 inputs and 3500 units).
     """
     both, _ = integers.to_integers(cone.rows[np.concatenate([cone.equal, cone.below])])
     k, columns = len(cone.equal), range(both.ncols())
@@ -43,21 +65,29 @@ def exact_cone(cone: Cone, progress: Progress) -> ConeProof:
     split = None if F.nrows() * F.ncols() <= SMALL else _proposed_split(cone, E, F)
     if split is None:
         progress.check()
-        split = _decided_split(cone, F)
-    implied, y, v = split
-    dimension = both.ncols() - exact_rank(integers.stack(E, integers.select(F, implied, columns)))
+        split = _decided_split(cone, E, F)
+    return split
+
+
+def exact_cone(cone: Cone, progress: Progress) -> ConeProof:
+    """Decide a cone exactly; as `split_cone`.
+
+    Notes
+    -----
+    Cost: two exact linear solves of the size of the cone (about 20 s at 784 inputs and 3500 units).
+    """
+    split = split_cone(cone, progress)
+    E, F, implied = split.E, split.F, split.implied
+    dimension = F.ncols() - exact_rank(integers.stack(E, integers.select(F, implied, range(F.ncols()))))
     certificate = {
         "method": "split",
         "equal": cone.equal,
         "implied": cone.below[implied],
         "strict": cone.below[np.setdiff1d(np.arange(F.nrows()), implied)],
-        "multipliers": np.array([f"{int(x):x}" for x in y], dtype=str),  # hexadecimal: Python limits decimal digits
-        "direction": np.array([f"{int(x):x}" for x in v], dtype=str),
+        "multipliers": np.array([f"{int(x):x}" for x in split.y], dtype=str),  # Python limits decimal digits
+        "direction": np.array([f"{int(x):x}" for x in split.v], dtype=str),
     }
     return ConeProof(dimension, Standing.CERTIFIED, "exact multipliers and direction", certificate)
-
-
-Split = tuple[list[int], list[fmpz], list[fmpz]]
 
 
 def _proposed_split(cone: Cone, E: fmpz_mat, F: fmpz_mat) -> Split | None:
@@ -68,12 +98,13 @@ def _proposed_split(cone: Cone, E: fmpz_mat, F: fmpz_mat) -> Split | None:
     columns = range(F.ncols())
     strict = np.setdiff1d(np.arange(F.nrows()), implied)
     flat = integers.stack(E, integers.select(F, implied, columns))
-    y = _positive_multipliers(cone, implied, flat)
+    weights = _positive_multipliers(cone, implied, flat)
     v = _strict_direction(cone, strict, flat)
-    if y is None or v is None:
+    if weights is None or v is None:
         return None
+    mu, y = weights
     values = integers.select(F, strict, columns) * fmpz_mat(len(v), 1, v) if len(strict) else fmpz_mat(0, 1)
-    return (implied.tolist(), y, v) if all(x < 0 for x in values.entries()) else None
+    return Split(E, F, implied.tolist(), mu, y, v) if all(x < 0 for x in values.entries()) else None
 
 
 def _peel(cone: Cone) -> np.ndarray | None:
@@ -93,18 +124,18 @@ def _peel(cone: Cone) -> np.ndarray | None:
     return left
 
 
-def _positive_multipliers(cone: Cone, implied: np.ndarray, flat: fmpz_mat) -> list[fmpz] | None:
-    """Integers y > 0 for the implied rows with E'mu + F'y = 0 for some rational mu."""
+def _positive_multipliers(cone: Cone, implied: np.ndarray, flat: fmpz_mat) -> tuple[list[fmpz], list[fmpz]] | None:
+    """Integers mu, and y > 0 for the implied rows, with E'mu + F'y = 0."""
     if not len(implied):
-        return []
+        return [fmpz(0)] * len(cone.equal), []
     proposal = propose(cone.facing(cone.below[implied])) if cone.codimension else None
     wanted = np.ones(len(implied)) if proposal is None else proposal.multipliers
     near = _rounded(np.concatenate([np.zeros(len(cone.equal)), wanted]))
     solved = integers.particular(integers.transpose(flat), fmpz_mat(flat.ncols(), 1), near)
     if solved is None:
         return None
-    y = solved[0].entries()[len(cone.equal) :]
-    return y if all(x > 0 for x in y) else None
+    mu, y = solved[0].entries()[: len(cone.equal)], solved[0].entries()[len(cone.equal) :]
+    return (mu, y) if all(x > 0 for x in y) else None
 
 
 def _strict_direction(cone: Cone, strict: np.ndarray, flat: fmpz_mat) -> list[fmpz] | None:
@@ -156,7 +187,7 @@ def _others(count: int, chosen: list[int]) -> list[int]:
     return sorted(set(range(count)) - set(chosen))
 
 
-def _decided_split(cone: Cone, F: fmpz_mat) -> Split:
+def _decided_split(cone: Cone, E: fmpz_mat, F: fmpz_mat) -> Split:
     """The split as `partition` decides it, its multipliers turned from its integer rows to those of F."""
     rows = cone.rows[cone.below]
     found = partition(rows, cone.rows[cone.equal])
@@ -166,7 +197,7 @@ def _decided_split(cone: Cone, F: fmpz_mat) -> Split:
     top = max(factors, default=fmpz(1))
     implied = np.flatnonzero(found.implied).tolist()
     y = found.multipliers.entries()
-    return implied, [y[i] * (top // factors[i]) for i in implied], found.interior.entries()
+    return Split(E, F, implied, None, [y[i] * (top // factors[i]) for i in implied], found.interior.entries())
 
 
 def _largest(row: list[fmpz]) -> fmpz:
@@ -174,4 +205,4 @@ def _largest(row: list[fmpz]) -> fmpz:
     return max(abs(x) for x in row)
 
 
-__all__ = ["exact_cone", "exact_rank"]
+__all__ = ["Split", "exact_cone", "exact_rank", "split_cone"]

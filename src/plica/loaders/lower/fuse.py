@@ -15,15 +15,16 @@ from plica.loaders.lower.builder import Builder, Var
 from plica.loaders.lower.moves import with_axis
 
 
-def network_of(b: Builder, output: Var) -> Network:
-    """The network that ends in a value."""
+def network_of(b: Builder, output: Var) -> tuple[Network, dict[str, str]]:
+    """The network that ends in a value, and the nodes that took up others, by the names of these."""
     return fused(b.graph.network(with_axis(b, output).name))
 
 
-def fused(net: Network) -> Network:
+def fused(net: Network) -> tuple[Network, dict[str, str]]:
     """The network with constants as biases, where what they are added to has none and is read by nothing else.
 
-    Nothing is rounded: the constant becomes the bias as it is. The node keeps the name of the matrix.
+    Nothing is rounded: the constant becomes the bias as it is. The node keeps the name of the matrix; the second value
+    says, for every node that is gone, which one took it up.
     """
     readers = Counter(name for node in net.nodes for name in node.inputs)
     kept: dict[str, Node] = {}
@@ -37,7 +38,7 @@ def fused(net: Network) -> Network:
             names[node.name] = before.name
         else:
             kept[node.name] = replace(node, inputs=inputs)
-    return replace(net, nodes=tuple(kept.values()))
+    return replace(net, nodes=tuple(kept.values())), names
 
 
 def _joined(op: Affine | Choice, shift: Affine | Choice) -> Dense | Conv | None:

@@ -1,0 +1,268 @@
+"""The checker: right about real and degenerate networks, alone, and hard to deceive."""
+
+import copy
+import gzip
+import json
+import random
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import plica
+import zoo
+from oracles import networks as oracle
+from plica import checker
+from plica.certificates.describe import described
+
+SOURCE = Path(checker.__file__)
+MODELS = ("mnist_fc/mnist-net_256x2.onnx", "acasxu/ACASXU_run2a_1_1_batch_2000.onnx", "oval21/cifar_base_kw.onnx",
+          "verivital/Convnet_maxpool.onnx", "rl/cartpole.onnx", "test_small/test_nano.onnx")  # fmt: skip
+
+
+def words(x):
+    return [float(v).hex() for v in np.asarray(x, dtype=np.float64).ravel()]
+
+
+# --- the graph, exactly -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", zoo.KINDS)
+@pytest.mark.parametrize("degenerate", [False, True])
+def test_described_networks_have_the_oracle_s_exact_values(kind, degenerate):
+    for seed in range(3):
+        data, _ = zoo.random_net(kind, seed, degenerate=degenerate, scales=bool(seed % 2))
+        net = zoo.build(data)
+        graph = checker.read_described(*described(net))
+        x = [Fraction(random.Random(seed).randint(-64, 64), 16) for _ in range(int(np.prod(net.input_shape)))]
+        exact = oracle.output(data, x)
+        found = checker.run(graph, checker.point(graph, words([float(v) for v in x])), {net.output})[net.output]
+        assert [v * found.unit for v in found.data] == list(exact)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_onnx_files_are_read_as_their_evaluator_reads_them(name, shared_data):
+    found = sorted(shared_data.glob(f"{name}*"))
+    if not found:
+        pytest.skip(f"no {name}")
+    net = plica.load(found[0])
+    graph = checker.read_onnx(found[0].read_bytes())
+    x = np.random.default_rng(0).random(net.input_shape)
+    output = dict(net.origin.tensors)[net.output]
+    exact = checker.run(graph, checker.point(graph, words(x)), {output})[output]
+    expected = net(x[None]).detach().numpy().ravel()
+    got = np.array([float(v * exact.unit) for v in exact.data])
+    assert np.abs(got - expected).max() <= 1e-9 * max(1.0, np.abs(expected).max())
+
+
+def test_it_needs_the_standard_library_only_and_is_short(certified):
+    certificate, weights = certified
+    command = [sys.executable, "-I", "-S", str(SOURCE), str(certificate), str(weights)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("accepted\n")
+    assert len(SOURCE.read_text(encoding="utf-8").splitlines()) < 400
+    assert "plica" not in {
+        line.split()[1].split(".")[0] for line in SOURCE.read_text().splitlines() if "import " in line
+    }
+
+
+# --- tampering --------------------------------------------------------------------------------------------------
+
+
+def layer(seed=0):
+    """A layer of 24 units on 5 inputs, with a duplicated and a dead unit."""
+    torch.manual_seed(seed)
+    first = nn.Linear(5, 24)
+    with torch.no_grad():
+        first.weight[3], first.bias[3] = first.weight[2], first.bias[2]
+        first.weight[4] = 0
+        first.bias -= 0.5
+    return nn.Sequential(first, nn.ReLU(), nn.Linear(24, 3))
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """One certificate of each kind: compact, unbounded, singleton, features."""
+    folder, made = tmp_path_factory.mktemp("certificates"), {}
+    net = plica.load(layer(), (5,))
+    X = np.random.default_rng(1).normal(size=(40, 5)) * np.linspace(0.05, 2, 40)[:, None]
+    for name in net.layers:
+        result = plica.preimage_kind(net, X, layer=name)
+        for i, kind in enumerate(result.kinds):
+            wanted = kind == "singleton" or (kind == "compact" and result.positive[i] > 1)
+            if wanted and str(kind) not in made:
+                made[str(kind)] = plica.certify(result, net, X, path=folder / f"{kind}.json", index=i)
+    wide = plica.load(nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2)), (5,))
+    result = plica.preimage_kind(wide, X, layer=wide.choices[0])
+    some = int(np.argmax(result.positive == 2))  # units that are held, and units that are not
+    made["unbounded"] = plica.certify(result, wide, X, path=folder / "unbounded.json", index=some)
+    pair = plica.impostor(wide, X[1], X[2], layer=wide.choices[0])
+    made["features"] = plica.certify(pair, wide, path=folder / "features.json")
+    assert {"compact", "unbounded", "singleton", "features"} <= made.keys()
+    return made
+
+
+@pytest.fixture
+def full(request):
+    return request.config.getoption("--full")
+
+
+@pytest.fixture
+def certified(certificates):
+    return certificates["compact"], certificates["compact"].with_suffix(".safetensors")
+
+
+@pytest.mark.parametrize("kind", ["compact", "unbounded", "singleton", "features"])
+def test_certificates_are_accepted(kind, certificates):
+    verdict = plica.verify(certificates[kind], certificates[kind].with_suffix(".safetensors"))
+    assert verdict, verdict
+    assert verdict.standing == "certified"
+
+
+def proof(body):
+    return body["claims"][0]["proof"]
+
+
+def change(path, value):
+    """A change of one entry of the first claim; `value` is the new one, or makes it from the old one."""
+
+    def apply(body):
+        target = body["claims"][0]
+        for key in path[:-1]:
+            target = target[key]
+        old = target[path[-1]]
+        target[path[-1]] = value(old) if callable(value) else value
+
+    return apply
+
+
+def plus_one(word):
+    return f"{int(word, 16) + 1:x}"
+
+
+TAMPERING = {
+    "another kind": ("compact", change(["kind"], "unbounded")),
+    "singleton for compact": ("compact", change(["kind"], "singleton")),
+    "compact for unbounded": ("unbounded", change(["kind"], "compact")),
+    "another dimension": ("compact", change(["dimension"], lambda d: d - 1)),
+    "dimension of a point": ("singleton", change(["dimension"], 1)),
+    "another input": ("compact", change(["x"], lambda x: [(float.fromhex(v) * 1e3).hex() for v in x])),
+    "input too short": ("compact", change(["x"], lambda x: x[:-1])),
+    "input not finite": ("compact", change(["x", 0], "nan")),
+    "a multiplier": ("compact", change(["proof", "recession", "multipliers", 0], plus_one)),
+    "a negative multiplier": ("compact", change(["proof", "recession", "multipliers", 0], lambda w: f"-{w}")),
+    "multipliers of equalities": ("compact", change(["proof", "recession", "equal"], lambda w: [*map(plus_one, w)])),
+    "multipliers all zero": ("compact", change(["proof", "recession", "multipliers"], lambda m: ["0"] * len(m))),
+    "fewer multipliers": ("compact", change(["proof", "recession", "multipliers"], lambda m: m[:-1])),
+    "a row implied twice": ("compact", change(["proof", "recession", "implied", 0], lambda i: i + 1)),
+    "an independent row twice": ("compact", change(["proof", "recession", "independent"], lambda r: [*r[:-1], r[0]])),
+    "fewer independent rows": ("compact", change(["proof", "recession", "independent"], lambda r: r[:-1])),
+    "a direction": ("unbounded", change(["proof", "recession", "direction", 0], plus_one)),
+    "the direction turned": (
+        "unbounded", change(["proof", "recession", "direction"], lambda d: [f"{-int(w, 16):x}" for w in d])),
+    "no direction": ("unbounded", change(["proof", "recession", "direction"], lambda d: ["0"] * len(d))),
+    "a direction too short": ("unbounded", change(["proof", "recession", "direction"], lambda d: d[:-1])),
+    "another layer": ("compact", change(["layer"], "nowhere")),
+    "another source": ("compact", change(["sources"], ["nowhere"])),
+    "a source twice": ("compact", change(["sources"], lambda s: [*s, *s])),
+    "a constant as source": ("unbounded", change(["sources"], lambda s: [*s, "linear.weight"])),
+    "an unknown claim": ("compact", change(["claim"], "theorem")),
+    "a tighter tolerance": ("features", change(["tolerance"], lambda t: (-float.fromhex(t) - 1e-300).hex())),
+    "another answer": ("features", change(["classes"], lambda c: [1 - c[0], c[1]])),
+    "another impostor": ("features", change(["other", 0], lambda w: (float.fromhex(w) + 1).hex())),
+    "no claims": ("compact", lambda body: body.update(claims=[])),
+    "another format": ("compact", lambda body: body.update({"plica certificate": 2})),
+    "another model's hash": ("compact", lambda body: body.update(model="0" * 64)),
+    "a step left out": ("compact", lambda body: body["graph"]["steps"].pop(0)),
+    "another operation": ("compact", lambda body: body["graph"]["steps"][0].__setitem__(0, "Softmax")),
+    "no choice at the layer": ("compact", lambda body: body["graph"]["steps"][4].__setitem__(0, "Identity")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAMPERING)
+def test_tampering_is_refused(name, certificates, tmp_path):
+    kind, tamper = TAMPERING[name]
+    body = json.loads(certificates[kind].read_bytes())
+    before = copy.deepcopy(body)
+    tamper(body)
+    assert body != before
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(body))
+    verdict = plica.verify(changed, certificates[kind].with_suffix(".safetensors"))
+    assert not verdict, verdict
+    assert "refused" in verdict.lines[0]
+
+
+def test_a_swapped_model_is_refused_even_with_its_own_hash(certificates, tmp_path):
+    from hashlib import sha256
+
+    body = json.loads(certificates["compact"].read_bytes())
+    weights = described(plica.load(layer(5), (5,)))[1]
+    (tmp_path / "other.safetensors").write_bytes(weights)
+    assert not plica.verify(certificates["compact"], tmp_path / "other.safetensors")
+    body["model"] = sha256(weights).hexdigest()
+    (tmp_path / "c.json").write_text(json.dumps(body))
+    assert not plica.verify(tmp_path / "c.json", tmp_path / "other.safetensors")
+
+
+# --- damage -----------------------------------------------------------------------------------------------------
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """Bytes flipped, cut out, doubled."""
+    body = bytearray(data)
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(body))
+        match rng.randrange(4):
+            case 0:
+                body[at] ^= 1 << rng.randrange(8)
+            case 1:
+                body[at] = rng.randrange(256)
+            case 2:
+                del body[at : at + rng.randint(1, 9)]
+            case _:
+                body[at:at] = body[at : at + rng.randint(1, 9)]
+    return bytes(body)
+
+
+def outcome(certificate, model):
+    try:
+        return checker.verify(certificate, model)
+    except Exception as refusal:
+        return type(refusal)
+
+
+def test_damaged_certificates_are_refused_or_say_the_same(certificates, full):
+    """A change that is accepted leaves every claim as it was (a space, a leading zero, a multiple of the proof)."""
+    rng = random.Random(0)
+    for kind, path in certificates.items():
+        text, weights = path.read_bytes(), path.with_suffix(".safetensors").read_bytes()
+        truth = checker.verify(text, weights)
+        for _ in range(2500 if full else 120):
+            said = outcome(mutated(text, rng), weights)
+            if isinstance(said, list):
+                assert [line for line in said if not line.startswith("graph")][1:] == [
+                    line for line in truth if not line.startswith("graph")
+                ][1:], kind
+
+
+def test_damaged_models_are_refused(certificates, shared_data, full):
+    rng = random.Random(1)
+    path = certificates["compact"]
+    text, weights = path.read_bytes(), path.with_suffix(".safetensors").read_bytes()
+    for _ in range(2000 if full else 100):
+        damaged = mutated(weights, rng)
+        assert damaged == weights or not isinstance(outcome(text, damaged), list)
+    raw = min(shared_data.glob("test_small/*.onnx*"), key=lambda p: p.stat().st_size).read_bytes()
+    raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    for _ in range(5000 if full else 300):
+        try:
+            checker.read_onnx(mutated(raw, rng))
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError, MemoryError):
+            continue
