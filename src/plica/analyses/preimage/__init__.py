@@ -5,14 +5,22 @@ from plica.analyses.preimage.impostor import impostor
 from plica.analyses.preimage.kind import preimage_kind
 from plica.analyses.preimage.kinds import is_omnidirectional
 from plica.analyses.preimage.result import FacetResult, ImpostorResult, Kind, KindResult
+from plica.analyses.preimage.union import preimage, preimage_of
+from plica.analyses.preimage.union_result import PreimageResult, Reach
+from plica.analyses.preimage.union_set import Preimage
 
 __all__ = [
     "FacetResult",
     "ImpostorResult",
     "Kind",
     "KindResult",
+    "Preimage",
+    "PreimageResult",
+    "Reach",
     "impostor",
     "is_omnidirectional",
     "nearest_facet",
+    "preimage",
     "preimage_kind",
+    "preimage_of",
 ]

@@ -59,9 +59,28 @@ def partition(M: np.ndarray, N: np.ndarray) -> Partition:
     SolverError
         When the float guess cannot be proven and the cone is too large for a simplex method in rationals.
     """
-    rows, row_exponents = scaled_rows(M)
-    equalities, equality_exponents = scaled_rows(N)
-    proof = _guessed(M, N, (rows, row_exponents), (equalities, equality_exponents)) if M.size > EXACT_AT_ONCE else None
+    return _decided(M, N, scaled_rows(M), scaled_rows(N))
+
+
+def partition_of_integers(rows: fmpz_mat, equalities: fmpz_mat) -> Partition:
+    """As `partition`, for a cone given by integer rows of any size; the multipliers belong to these rows.
+
+    Raises
+    ------
+    SolverError
+        As `partition`.
+    """
+    (M, below), (N, equal) = _rounded_rows(rows), _rounded_rows(equalities)
+    top = max([*below.tolist(), *equal.tolist()], default=0)  # a common factor of all multipliers does not matter
+    return _decided(M, N, (rows, below - top), (equalities, equal - top))
+
+
+Scaled = tuple[fmpz_mat, np.ndarray]  # integers, and exponents: float rows are about integers * 2**exponent
+
+
+def _decided(M: np.ndarray, N: np.ndarray, rows: Scaled, equalities: Scaled) -> Partition:
+    """Partition of the cone of the integers, which M and N are near."""
+    proof = _guessed(M, N, rows, equalities) if M.size > EXACT_AT_ONCE else None
     if proof is not None:
         return proof
     if M.size > EXACT_AT_MOST:
@@ -69,12 +88,20 @@ def partition(M: np.ndarray, N: np.ndarray) -> Partition:
             f"a cone of {M.shape[0]} rows in {M.shape[1]} dimensions is too close to degenerate for floats, and too "
             "large for rational pivots. Restrict it to a slice, or round the weights to fewer digits."
         )
-    return _by_pivots(rows, equalities)
+    return _by_pivots(rows[0], equalities[0])
 
 
-def _guessed(
-    M: np.ndarray, N: np.ndarray, rows: tuple[fmpz_mat, np.ndarray], equalities: tuple[fmpz_mat, np.ndarray]
-) -> Partition | None:
+def _rounded_rows(A: fmpz_mat) -> tuple[np.ndarray, np.ndarray]:
+    """Rows as floats with largest entries of about 1, and the powers of two that were taken out."""
+    out, exponents = np.zeros((A.nrows(), A.ncols())), np.zeros(A.nrows(), dtype=np.int64)
+    for i, row in enumerate(A.tolist() if out.size else []):
+        bits = max(int(abs(v)).bit_length() for v in row)
+        out[i] = [int(v) / (1 << bits) for v in row]  # a quotient of integers rounds once, and never overflows
+        exponents[i] = -bits
+    return out, exponents
+
+
+def _guessed(M: np.ndarray, N: np.ndarray, rows: Scaled, equalities: Scaled) -> Partition | None:
     """Guess in floats and prove in integers; None when neither way to guess leads to a proof."""
     columns = _powers(np.maximum(np.abs(M).max(axis=0, initial=0.0), np.abs(N).max(axis=0, initial=0.0)))
     size = _powers(np.abs(M * columns).max(axis=1, initial=0.0))

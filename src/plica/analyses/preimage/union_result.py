@@ -1,0 +1,83 @@
+"""What is kept of a preimage that is a union of pieces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from plica.analyses.preimage.result import Kind
+from plica.core.result import Result
+
+
+@dataclass(frozen=True, repr=False)
+class PreimageResult(Result):
+    """The pieces of a preimage that were found, and what follows from them.
+
+    Attributes
+    ----------
+    layer : str
+        Name of the layer.
+    source : str
+        The value whose space the preimage lies in: "input", or `from_layer`.
+    target : str
+        What was asked of the layer, in words.
+    kind : Kind
+        Of the union; UNDECIDED when the pieces found do not settle it.
+    dimension : int
+        Largest dimension of the pieces found: that of the union when complete.
+    dimensions : ndarray of int, shape (k,)
+        Of every piece.
+    bounded : ndarray of bool, shape (k,)
+    points : ndarray, shape (k, n)
+        A point of every piece, rounded to floats.
+    branches : dict of ndarray, shape (k, *shape)
+        Branches of every choice before the layer, piece by piece.
+    lower, upper : ndarray, shape (n,)
+        The domain.
+    counts : dict of int
+        Nodes, programs, pruned and unproven parts of the search.
+    reason : str
+        How the kind is known, in a sentence.
+    """
+
+    layer: str
+    source: str
+    target: str
+    kind: Kind
+    dimension: int
+    dimensions: np.ndarray
+    bounded: np.ndarray
+    points: np.ndarray
+    branches: dict[str, np.ndarray]
+    lower: np.ndarray
+    upper: np.ndarray
+    counts: dict[str, int]
+    reason: str
+
+    def summary(self) -> str:
+        """Kind, number of pieces and their dimensions."""
+        levels, numbers = np.unique(self.dimensions, return_counts=True)
+        parts = ", ".join(f"{k} of dimension {d}" for d, k in zip(levels.tolist(), numbers.tolist(), strict=True))
+        return (
+            f"{self.target} at layer {self.layer!r}, in the space of {self.source!r}: {self.kind}, "
+            f"{len(self.dimensions)} pieces{' (' + parts + ')' if parts else ''}\n{self.reason}"
+        )
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Largest value of a linear function over a union.
+
+    Attributes
+    ----------
+    value : float
+        Over the pieces found, attained at `point`.
+    bound : float
+        No point of the union gives more; inf where nothing proves less.
+    point : ndarray
+    """
+
+    value: float
+    bound: float
+    point: np.ndarray

@@ -1,0 +1,376 @@
+"""A preimage: a lazy union of polyhedra, one for each pattern of the choices before a layer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from plica.analyses.preimage.result import Kind
+from plica.analyses.preimage.union_piece import UnionPiece
+from plica.analyses.preimage.union_result import PreimageResult, Reach
+from plica.core.domain import Box, Plane
+from plica.core.exact import columns as exact
+from plica.core.network import INPUT, Network
+from plica.core.polyhedron import Polyhedron
+from plica.core.progress import Progress
+from plica.core.result import Completeness, Standing, weakest
+from plica.core.search.blocks import Blocks, blocks
+from plica.core.search.bounds import bound
+from plica.core.search.conditions import Conditions
+from plica.core.search.relaxation import Relaxation
+from plica.core.search.tree import Search
+from plica.errors import ArgumentError, BudgetReached, DataError, ShapeError
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a preimage is of.
+
+    Attributes
+    ----------
+    net : Network
+        From the space of the preimage on.
+    layer, source : str
+        The layer asked about, and the value whose space the preimage lies in.
+    target : str
+        In words.
+    conditions : Conditions
+    domain : Box, optional
+    witness : Columns, optional
+        An exact point whose pattern is looked at first.
+    """
+
+    net: Network
+    layer: str
+    source: str
+    target: str
+    conditions: Conditions
+    domain: Box | None
+    witness: exact.Columns | None
+
+
+class Preimage:
+    """All inputs that satisfy conditions at a layer: a union of polyhedra that are found when asked for.
+
+    Made by `plica.preimage` and `plica.preimage_of`. Iterating over `pieces` finds them one by one; questions about the
+    whole union find all of them first, within the budget of the `Progress` given. What is found is kept.
+
+    Notes
+    -----
+    A piece belongs to one pattern of the choices before the layer. Half-open pieces (above a knot, or on it and below;
+    first among equals) are disjoint and cover the preimage, so each is counted once; what is shown is its closure.
+    """
+
+    def __init__(self, question: Question, progress: Progress | None = None) -> None:
+        self.question, self.progress = question, progress or Progress()
+        self.graph: Blocks = blocks(question.net, question.conditions.value, max_bytes=self.progress.max_bytes)
+        self._search = self._new_search()
+        self._source = self._search.found()
+        self._found: list[UnionPiece] = []
+        self._end: Completeness | None = None
+        self._held = 0
+
+    def _new_search(self) -> Search:
+        q = self.question
+        return Search(self.graph, q.conditions, q.domain, witness=q.witness, progress=self.progress)
+
+    # -- pieces ------------------------------------------------------------------------------------------------------
+
+    def pieces(self, max_pieces: int | None = None) -> Iterator[UnionPiece]:
+        """Yield the pieces, the witness's own first; at most `max_pieces` of them. They are kept for later questions.
+
+        Ends early, without an error, when the budget of time or memory is reached; `completeness` says so.
+        """
+        count = 0
+        while max_pieces is None or count < max_pieces:
+            if count == len(self._found) and not self._advance():
+                return
+            yield self._found[count]
+            count += 1
+
+    def stream(self) -> Iterator[UnionPiece]:
+        """Yield the pieces of a new search and keep none: memory stays bounded however many there are.
+
+        Raises
+        ------
+        BudgetReached
+            When the time is up.
+        """
+        for found in self._new_search().found():
+            yield self._piece(found)
+
+    def _piece(self, found) -> UnionPiece:
+        part = self.graph.network
+        return UnionPiece(part, self.question.conditions, self.question.domain, found, self._endless)
+
+    def _advance(self) -> bool:
+        """Find one more piece; False at the end."""
+        if self._end is not None:
+            return False
+        try:
+            found = next(self._source, None)
+        except BudgetReached:
+            self._end = Completeness.BUDGET
+            return False
+        except KeyboardInterrupt:
+            self._end = Completeness.INTERRUPTED
+            return False
+        if found is None:
+            complete = self._search.tally.complete
+            empty = complete and not self._found
+            self._end = Completeness.INFEASIBLE if empty else Completeness.COMPLETE if complete else Completeness.BUDGET
+            return False
+        self._found.append(self._piece(found))
+        self._held += 200 * len(found.point) + sum(b.nbytes for b in found.branches.values())
+        self.progress.report(f"pieces of {self.question.layer}", len(self._found))
+        if self._held > self.progress.max_bytes:
+            self._end = Completeness.BUDGET
+        return True
+
+    def _all(self) -> list[UnionPiece]:
+        while self._advance():
+            pass
+        return self._found
+
+    @property
+    def completeness(self) -> Completeness:
+        """COMPLETE once all pieces are found (INFEASIBLE: there is none); BUDGET while some may be missing."""
+        return self._end or Completeness.BUDGET
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all pieces are found."""
+        return self._end in (Completeness.COMPLETE, Completeness.INFEASIBLE)
+
+    @property
+    def standing(self) -> Standing:
+        """How it is known that no other piece exists: CERTIFIED, RIGOROUS, or NUMERICAL (a solver's word)."""
+        tally = self._search.tally
+        if tally.unproven or not self.is_complete:
+            return Standing.NUMERICAL
+        return Standing.RIGOROUS
+
+    @property
+    def _endless(self) -> bool:
+        """Whether fewer rows read the input than it has entries, with no domain: some direction changes nothing."""
+        if "_no_end" not in self.__dict__:
+            span = self.graph.spans[INPUT]
+            q = self.question
+            free = q.domain is None or not np.isfinite([q.domain.lower, q.domain.upper]).any()
+            count = sum(
+                int((np.diff(rows.matrix[:, span].tocsr().indptr) > 0).sum()) for rows in self.graph.rows.values()
+            )
+            self._no_end = free and count < span.stop
+        return self._no_end
+
+    # -- the union ---------------------------------------------------------------------------------------------------
+
+    @property
+    def kind(self) -> Kind:
+        """EMPTY, SINGLETON, FINITE, COMPACT, UNBOUNDED; UNDECIDED when the budget ends before it is known.
+
+        One unbounded piece settles it; anything else takes all pieces.
+        """
+        for piece in self.pieces():
+            if not piece.is_bounded:
+                return Kind.UNBOUNDED
+        if not self.is_complete:
+            return Kind.UNDECIDED
+        if not self._found:
+            return Kind.EMPTY
+        if self.dimension > 0:
+            return Kind.COMPACT
+        return Kind.SINGLETON if len(self._found) == 1 else Kind.FINITE
+
+    @property
+    def dimension(self) -> int:
+        """Largest dimension of the pieces (of those found, when incomplete); -1 of the empty set."""
+        return max((p.dimension for p in self._all()), default=-1)
+
+    def contains(self, X: npt.ArrayLike) -> np.ndarray:
+        """Which points, shape (..., n) or (..., *input_shape), lie in the preimage; exact, and no piece is needed."""
+        flat, lead = self._points(X)
+        q, inside = self.question, np.ones(len(flat), dtype=bool)
+        if q.domain is not None:
+            inside &= q.domain.contains(flat)
+        for i in np.flatnonzero(inside):
+            values, _ = exact.forward(self.graph.network.nodes, exact.Columns.of(flat[i]))
+            inside[i] = q.conditions.holds(values[q.conditions.value])
+        return inside.reshape(lead)
+
+    def _points(self, X: npt.ArrayLike) -> tuple[np.ndarray, tuple[int, ...]]:
+        X = np.asarray(X, dtype=np.float64)
+        shape, n = self.question.net.input_shape, self.graph.spans[INPUT].stop
+        axes = len(shape) if X.shape[-len(shape) :] == shape else 1
+        if X.ndim < axes or int(np.prod(X.shape[X.ndim - axes :])) != n:
+            raise ShapeError(f"The points have shape {X.shape}; each must have shape {shape} (or be flat).")
+        if not np.isfinite(X).all():
+            raise DataError("The points must be finite.")
+        return X.reshape(-1, n), X.shape[: X.ndim - axes]
+
+    def support(self, direction: npt.ArrayLike) -> Reach:
+        """Largest value of ``direction.u`` over the union, with a bound that no point of it exceeds.
+
+        When all pieces are found the bound is the value itself (as sure as the pieces' own maxima); otherwise it is
+        that of the linear relaxation over the domain.
+        """
+        c = self._points(direction)[0][0]
+        best = Reach(-np.inf, -np.inf, np.full(len(c), np.nan))
+        for piece in self._all():
+            found = piece.polyhedron(max_bytes=self.progress.max_bytes).support(c)
+            if found.value > best.value:
+                best = Reach(found.value, found.value, found.point)
+        return best if self.is_complete else Reach(best.value, self._relaxed(c), best.point)
+
+    def _relaxed(self, c: np.ndarray) -> float:
+        """Proven upper bound of a linear function by the root's relaxation."""
+        q, search = self.question, self._search
+        known = bound(self.graph, search.low, search.high)
+        if not known.feasible:
+            return -np.inf
+        program = Relaxation(self.graph, known, q.conditions).program
+        cost = np.zeros(len(program.cost))
+        cost[self.graph.spans[INPUT]] = -c
+        program.costs(cost)
+        if program.solve() != "optimal":
+            return np.inf
+        duals = program.duals()
+        return -max(program.least(cost, duals), program.least(cost, -duals))
+
+    def bounding_box(self) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest box around the union, (lower, upper).
+
+        Raises
+        ------
+        DataError
+            When it is empty.
+        BudgetReached
+            When not all pieces were found.
+        """
+        pieces = self._whole("bounding_box")
+        boxes = [p.polyhedron().bounding_box() for p in pieces]
+        return np.min([b[0] for b in boxes], axis=0), np.max([b[1] for b in boxes], axis=0)
+
+    def _whole(self, who: str) -> list[UnionPiece]:
+        pieces = self._all()
+        if not self.is_complete:
+            raise BudgetReached(
+                f"{who}: {len(pieces)} pieces were found before the budget ended, and there may be more. Give more "
+                "time, or a smaller domain; pieces() has those found."
+            )
+        if not pieces:
+            raise DataError(f"{who}: the preimage is empty.")
+        return pieces
+
+    def project(self, basis: npt.ArrayLike) -> list[np.ndarray]:
+        """Shadow of every piece on a line or plane: corners as of `Polyhedron.project`; basis of shape (n, 1 or 2)."""
+        return [p.polyhedron().project(basis) for p in self._whole("project")]
+
+    def slice(self, plane: Plane) -> list[Polyhedron]:
+        """The part of every piece in an affine slice, as polyhedra in its coordinates; empty parts are left out."""
+        out = []
+        for piece in self._whole("slice"):
+            part = piece.polyhedron().on(plane.origin, plane.basis)
+            part = part if plane.window is None else part.intersect(plane.window.polyhedron())
+            if not part.is_empty():
+                out.append(part)
+        return out
+
+    def volume(self) -> float:
+        """Volume in the union's own dimension: the sum over its pieces of that dimension (low dimension only)."""
+        pieces = self._whole("volume")
+        top = self.dimension
+        return float(sum(p.polyhedron().volume() for p in pieces if p.dimension == top))
+
+    def vertices(self) -> np.ndarray:
+        """Vertices of the pieces, each once, shape (k, n) (low dimension only)."""
+        found = [p.polyhedron().vertices() for p in self._whole("vertices")]
+        return np.unique(np.concatenate(found), axis=0)
+
+    def rays(self) -> np.ndarray:
+        """Extreme directions of the pieces, each once, shape (k, n) (low dimension only)."""
+        found = [p.polyhedron().rays() for p in self._whole("rays")]
+        return np.unique(np.concatenate(found), axis=0)
+
+    def sample(self, n: int, seed: int = 0) -> np.ndarray:
+        """Draw n points, shape (n, variables), from the pieces of the largest dimension.
+
+        Uniform where the volumes can be had (up to 6 dimensions); else every piece is equally likely, and points are
+        uniform inside it.
+
+        Raises
+        ------
+        DataError
+            When the union is empty or unbounded.
+        """
+        pieces = [p for p in self._whole("sample") if p.dimension == self.dimension]
+        if not all(p.is_bounded for p in pieces):
+            raise DataError("sample: the preimage is unbounded, so it has no uniform distribution; give a domain.")
+        bodies = [p.polyhedron() for p in pieces]
+        weights = np.array([b.volume() for b in bodies]) if 0 < self.dimension <= 6 else np.ones(len(bodies))
+        counts = np.random.default_rng(seed).multinomial(n, weights / weights.sum())
+        draws = [b.sample(int(k), seed + i) for i, (b, k) in enumerate(zip(bodies, counts, strict=True)) if k]
+        return np.random.default_rng(seed + 1).permutation(np.concatenate(draws)) if draws else np.zeros((0, 0))
+
+    # -- a record ----------------------------------------------------------------------------------------------------
+
+    def result(self, max_pieces: int | None = None) -> PreimageResult:
+        """Everything found, as a result that can be saved; looks for all pieces, or for `max_pieces`."""
+        start = time.monotonic()
+        for _ in self.pieces(max_pieces):
+            pass
+        if max_pieces is not None and self._end is None and len(self._found) >= max_pieces:
+            kind = Kind.UNBOUNDED if any(not p.is_bounded for p in self._found) else Kind.UNDECIDED
+        else:
+            kind = self.kind
+        q, tally, n = self.question, self._search.tally, self.graph.spans[INPUT].stop
+        own = weakest(p.standing for p in self._found)
+        standing = own if kind is Kind.UNBOUNDED else weakest([own, self.standing])
+        names = [name for name in self.graph.spans if name != INPUT]
+        return PreimageResult(
+            standing=standing,
+            completeness=self.completeness,
+            header={"seconds": time.monotonic() - start},
+            layer=q.layer,
+            source=q.source,
+            target=q.target,
+            kind=kind,
+            dimension=max((p.dimension for p in self._found), default=-1),
+            dimensions=np.array([p.dimension for p in self._found], dtype=np.int64),
+            bounded=np.array([p.is_bounded for p in self._found], dtype=bool),
+            points=np.array([p.point for p in self._found]).reshape(-1, n),
+            branches={name: np.array([p.branches[name] for p in self._found]) for name in names},
+            lower=self._search.low.copy(),
+            upper=self._search.high.copy(),
+            counts={k: int(getattr(tally, k)) for k in ("nodes", "programs", "pruned", "unproven")},
+            reason=self._reason(kind),
+        )
+
+    def _reason(self, kind: Kind) -> str:
+        tally = self._search.tally
+        if kind is Kind.UNBOUNDED and not self.is_complete:
+            return "One piece is unbounded; others may be missing."
+        if not self.is_complete:
+            open_ = f" {len(tally.undecided)} patterns are undecided." if tally.undecided else ""
+            return f"The search ended before all patterns were looked at.{open_}"
+        how = f"{tally.unproven} parts were closed on a solver's word" if tally.unproven else "all others are excluded"
+        if kind is Kind.EMPTY:
+            return f"No input of the domain reaches the target: {how.replace('all others', 'all patterns')}."
+        return f"{len(self._found)} patterns have a point; {how}, {tally.nodes} nodes."
+
+
+def checked_box(domain: object, n: int) -> Box | None:
+    """A domain as a box of n variables."""
+    if domain is None:
+        return None
+    if not isinstance(domain, Box):
+        raise ArgumentError(
+            f"domain is a {type(domain).__name__}; give a plica.Box, or restrict the network: net.on(slice_)."
+        )
+    if domain.ambient != n:
+        raise ShapeError(f"The domain has {domain.ambient} variables; the preimage lies in {n}.")
+    return domain

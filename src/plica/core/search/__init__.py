@@ -1,0 +1,1 @@
+"""Search over patterns: affine blocks, proven bounds, a warm relaxation, exact decisions about single patterns."""
