@@ -13,9 +13,9 @@ from torch import Tensor
 
 from plica.analyses.moments.noise import Array, Gaussian, gaussian
 from plica.analyses.moments.sampling import batches
+from plica.analyses.moments.units import unit_moments
 from plica.analyses.moments.uses.points import reason_of
 from plica.analyses.moments.uses.results import NoiseResult, binomial_interval
-from plica.analyses.moments.units import unit_moments
 from plica.analyses.moments.uses.stage import Spread, Stage, is_closed, on_cpu, stage
 from plica.core.network import Network
 from plica.core.progress import Progress
