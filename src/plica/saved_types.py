@@ -28,7 +28,7 @@ RESULTS = {
     "UnitClustersResult": "plica.analyses.units.result:UnitClustersResult",
     "UnitMapsResult": "plica.analyses.units.result:UnitMapsResult",
     "ReportResult": "plica.experiments.report.job:ReportResult",
-    "VerifyResult": "plica.certificates.certify:VerifyResult",
+    "VerifyResult": "plica.certificates.proof:VerifyResult",
     "FigureResult": "plica.experiments.figure:FigureResult",
     "ReproduceResult": "plica.experiments.reproduce:ReproduceResult",
 }

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from plica.certificates.certify import VerifyResult, certify, verify
+from plica.certificates.proof import VerifyResult, certify, verify
 
 __all__ = ["VerifyResult", "certify", "verify"]
