@@ -10,10 +10,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plica.analyses.adversarial import min_distortion
     from plica.analyses.lipschitz import conv_spectrum, lipschitz
     from plica.analyses.moments import moment_bounds, moments
     from plica.analyses.moments.uses import NoiseLimits, class_probabilities, fooling_map, fooling_rate, noise
-    from plica.analyses.preimage import impostor, is_omnidirectional, nearest_facet, preimage_kind
+    from plica.analyses.preimage import (
+        impostor,
+        is_omnidirectional,
+        nearest_facet,
+        preimage,
+        preimage_kind,
+        preimage_of,
+    )
     from plica.analyses.regions.bounds import region_bounds
     from plica.analyses.spectrum import admissible_sets, removed_rows, spectrum
     from plica.analyses.units import unit_maps
@@ -43,10 +51,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "plica.analyses.adversarial": ("min_distortion",),
     "plica.analyses.lipschitz": ("conv_spectrum", "lipschitz"),
     "plica.analyses.moments": ("moment_bounds", "moments"),
     "plica.analyses.moments.uses": ("NoiseLimits", "class_probabilities", "fooling_map", "fooling_rate", "noise"),
-    "plica.analyses.preimage": ("impostor", "is_omnidirectional", "nearest_facet", "preimage_kind"),
+    "plica.analyses.preimage": (
+        "impostor",
+        "is_omnidirectional",
+        "nearest_facet",
+        "preimage",
+        "preimage_kind",
+        "preimage_of",
+    ),
     "plica.analyses.regions.bounds": ("region_bounds",),
     "plica.analyses.spectrum": ("admissible_sets", "removed_rows", "spectrum"),
     "plica.analyses.units": ("unit_maps",),
@@ -108,11 +124,14 @@ __all__ = [
     "lipschitz",
     "load",
     "load_result",
+    "min_distortion",
     "moment_bounds",
     "moments",
     "nearest_facet",
     "noise",
+    "preimage",
     "preimage_kind",
+    "preimage_of",
     "region_bounds",
     "removed_rows",
     "report",

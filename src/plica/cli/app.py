@@ -19,6 +19,7 @@ from plica.cli import (
     reproduce,
     results,
     spectrum,
+    union,
     units,
 )
 from plica.cli.ending import BAD_INPUT, INTERRUPTED, one_line
@@ -38,7 +39,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (report, model, preimage, moments, noise, bounds, units, spectrum, reproduce, lipschitz, proof, results):
+for module in (
+    report,
+    model,
+    preimage,
+    union,
+    moments,
+    noise,
+    bounds,
+    units,
+    spectrum,
+    reproduce,
+    lipschitz,
+    proof,
+    results,
+):
     module.register(app)
 
 

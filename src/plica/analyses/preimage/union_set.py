@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from plica.analyses.preimage.result import Kind
 from plica.analyses.preimage.union_piece import UnionPiece
+from plica.analyses.preimage.union_restore import found_again
 from plica.analyses.preimage.union_result import PreimageResult, Reach
 from plica.core.domain import Box, Plane
 from plica.core.exact import columns as exact
@@ -73,6 +74,7 @@ class Preimage:
         self._found: list[UnionPiece] = []
         self._end: Completeness | None = None
         self._held = 0
+        self._restored: set[bytes] = set()
 
     def _new_search(self) -> Search:
         q = self.question
@@ -113,6 +115,8 @@ class Preimage:
             return False
         try:
             found = next(self._source, None)
+            while found is not None and found.key in self._restored:
+                found = next(self._source, None)
         except BudgetReached:
             self._end = Completeness.BUDGET
             return False
@@ -349,6 +353,25 @@ class Preimage:
             counts={k: int(getattr(tally, k)) for k in ("nodes", "programs", "pruned", "unproven")},
             reason=self._reason(kind),
         )
+
+    def restore(self, result: PreimageResult) -> Preimage:
+        """Take over the pieces of a saved result of the same question, each checked exactly; return this preimage.
+
+        What was complete is complete again, on the saved word; what was not goes on where it stopped.
+
+        Raises
+        ------
+        DataError
+            When the result is of another question or network.
+        """
+        known = found_again(self.question, self.graph, result)
+        self._found = [self._piece(found) for found in known]
+        self._restored = {found.key for found in known}
+        self._search.tally.unproven = result.counts.get("unproven", 0)
+        if result.completeness in (Completeness.COMPLETE, Completeness.INFEASIBLE):
+            self._end = result.completeness
+            self._search.tally.nodes = result.counts.get("nodes", 0)
+        return self
 
     def _reason(self, kind: Kind) -> str:
         tally = self._search.tally
