@@ -164,6 +164,18 @@ def make_noise():
                             interval=two, samples=10, reason="found")  # fmt: skip
 
 
+def make_distortion():
+    from plica.analyses.adversarial import DistortionResult
+
+    two = np.array([0.5, math.inf])
+    return DistortionResult(
+        **COMMON, header={}, x_adv=np.full((2, 3), 0.1, dtype=np.float32), distance=two, lower_bound=np.zeros(2),
+        proven=np.array([True, False]), l2=two, linf=two, rms=two, label=np.array([0, 1]), target=np.array([1, -1]),
+        status=("found", "not found"), c=np.array([0.1, math.nan]), norm=2.0, method="auto", layer="", forward=9,
+        backward=8, seed=0,
+    )  # fmt: skip
+
+
 def make_bounds():
     from plica.analyses.regions.bounds import region_bounds
 
@@ -263,6 +275,7 @@ def make_preimage():
 
 
 EXAMPLES = {
+    "DistortionResult": make_distortion,
     "PreimageResult": make_preimage,
     "SpectrumResult": make_spectrum,
     "RemovedRowsResult": make_removed_rows,

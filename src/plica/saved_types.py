@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # Results; old names stay readable for ever.
 RESULTS = {
+    "DistortionResult": "plica.analyses.adversarial.result:DistortionResult",
     "KindResult": "plica.analyses.preimage.result:KindResult",
     "FacetResult": "plica.analyses.preimage.result:FacetResult",
     "ImpostorResult": "plica.analyses.preimage.result:ImpostorResult",

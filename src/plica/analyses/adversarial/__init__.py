@@ -1,0 +1,7 @@
+"""Smallest perturbations, whether they carry over to other models, and what units see (Szegedy et al. 2013)."""
+
+from plica.analyses.adversarial.distortion import min_distortion
+from plica.analyses.adversarial.result import DistortionResult
+from plica.analyses.adversarial.settings import Search
+
+__all__ = ["DistortionResult", "Search", "min_distortion"]

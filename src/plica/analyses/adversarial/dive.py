@@ -1,0 +1,113 @@
+"""Dives: short descents on a sphere that shrinks while the point is across and grows while it is not.
+
+After Rony et al. (2019), "Decoupling direction and norm", extended to the norms inf and 1 and to several variants at
+once: rates, first radii, random starts, and the loss that is climbed. The point is to land near different parts of the
+boundary; where exactly is left to `polish`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from plica.analyses.adversarial.polish import Best
+from plica.analyses.adversarial.problem import Problem, Rows
+from plica.analyses.adversarial.project import length
+
+# Rate of the radius, first radius as a share of the scale, length of the random start as a share, cross-entropy.
+VARIANTS = (
+    (0.05, 1.0, 0.0, True),
+    (0.05, 1.0, 0.0, False),
+    (0.10, 1.0, 0.0, True),
+    (0.10, 1.0, 0.0, False),
+    (0.05, 2.0, 0.0, True),
+    (0.05, 2.0, 0.0, False),
+    (0.05, 1.0, 2.0, True),
+    (0.05, 1.0, 2.0, False),
+)
+
+
+def dive(
+    problem: Problem, rows: Rows, scale: Tensor, norm: float, *, starts: int, steps: int, seed: int
+) -> tuple[Rows, Best]:
+    """Dive from every row's image in `starts` ways.
+
+    Parameters
+    ----------
+    problem : Problem
+    rows : Rows
+    scale : Tensor, shape (rows,)
+        A length at which something should be found.
+    norm : float
+    starts, steps, seed : int
+
+    Returns
+    -------
+    rows : Rows
+        `starts` times the rows, variant by variant.
+    best : Best
+        The nearest point across that each dive saw.
+    """
+    variants = [VARIANTS[i % len(VARIANTS)] for i in range(starts)]
+    count = len(rows)
+    rows = rows[torch.arange(count, device=scale.device).repeat(starts)]
+    x, scale = problem.x[rows.image], scale.repeat(starts)
+    rate, first, noise = (
+        torch.tensor([v[j] for v in variants], dtype=x.dtype, device=x.device).repeat_interleave(count)
+        for j in range(3)
+    )
+    likely = torch.tensor([v[3] for v in variants], device=x.device).repeat_interleave(count)
+    again = torch.arange(starts, device=x.device).repeat_interleave(count) >= len(VARIANTS)
+    noise = torch.where(again, 2.0, noise)
+    start = _random(x, noise * scale, norm, seed)
+    point = _inside(problem, start)
+    radius = first * scale
+    best = Best.none(x)
+    every = torch.arange(len(x), device=x.device)
+    for k in range(steps):
+        margin, slope = problem.gradients(point, rows, likely)
+        across = margin > 0
+        best.take(every[across], point[across], length(point[across] - x[across], norm))
+        share = 0.01 + 0.495 * (1 + math.cos(math.pi * k / steps))
+        radius = radius * torch.where(across, 1 - rate, 1 + rate)
+        moved = point - x + _direction(slope, norm) * (share * scale)[:, None]
+        point = _inside(problem, x + _onto(moved, radius, norm))
+    return rows, best
+
+
+def _inside(problem: Problem, point: Tensor) -> Tensor:
+    return torch.minimum(torch.maximum(point, problem.box[0]), problem.box[1])
+
+
+def _random(x: Tensor, size: Tensor, norm: float, seed: int) -> Tensor:
+    """Points at a distance `size` from x in random directions."""
+    generator = torch.Generator().manual_seed(seed)
+    step = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
+    return x + step * (size / length(step, norm).clamp_min(1e-30))[:, None]
+
+
+def _direction(slope: Tensor, norm: float) -> Tensor:
+    """A step of length one in the norm, uphill."""
+    step = slope.sign() if norm == math.inf else slope
+    size = length(step, norm)
+    return step / torch.where(size > 0, size, torch.ones_like(size))[:, None]
+
+
+def _onto(step: Tensor, radius: Tensor, norm: float) -> Tensor:
+    """Bring a step to a length: scaled in the 2-norm, cut in the others where it is too long."""
+    if norm == math.inf:
+        return torch.minimum(torch.maximum(step, -radius[:, None]), radius[:, None])
+    size = length(step, norm)
+    scaled = step * (radius / torch.where(size > 0, size, torch.ones_like(size)))[:, None]
+    if norm == 2.0:
+        return scaled
+    # nearest point of the ball of the 1-norm: soft threshold found by sorting
+    ordered = step.abs().sort(dim=1, descending=True).values
+    excess = ordered.cumsum(1) - radius[:, None]
+    count = torch.arange(1, step.shape[1] + 1, dtype=step.dtype, device=step.device)
+    last = (ordered * count > excess).sum(1).clamp_min(1)
+    level = (excess.gather(1, (last - 1)[:, None])[:, 0] / last).clamp_min(0)
+    soft = step.sign() * (step.abs() - level[:, None]).clamp_min(0)
+    return torch.where((size > radius)[:, None], soft, step)

@@ -1,0 +1,205 @@
+"""Search for the nearest point across the boundary: linearise, project, walk back to the boundary.
+
+Every row is one pair of image and target class. At a point near the boundary the margin is replaced by its linear part;
+the nearest point of the box on that half-space is the next guess. Where the guess is not across, the step towards it
+is shortened; where it is, the segment from the image to it is cut at the boundary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from plica.analyses.adversarial.problem import Problem, Rows
+from plica.analyses.adversarial.project import length, nearest
+
+CUTS = 7  # evaluations that narrow the place where a segment crosses the boundary
+SHORTER = 0.4  # a step that does not help is shortened to this share
+TRIES = 4  # lengths of a step that are tried
+STRETCHES = (0.002, 0.01, 0.05, 0.2, 1.0, 3.0)  # beyond a point that is not across
+PATIENT = 3  # steps before a walk aims beyond the boundary, and before rows are dropped
+BEYOND = 0.02  # by how much more with every further step
+
+
+@dataclass
+class Best:
+    """The nearest point found by every row; size is inf where there is none yet."""
+
+    point: Tensor
+    size: Tensor
+
+    @classmethod
+    def none(cls, like: Tensor) -> Best:
+        """Nothing found for the rows of `like`, shape (n, d)."""
+        return cls(like.clone(), torch.full((len(like),), math.inf, dtype=like.dtype, device=like.device))
+
+    def __getitem__(self, which: Tensor) -> Best:
+        return Best(self.point[which], self.size[which])
+
+    def take(self, which: Tensor, point: Tensor, size: Tensor) -> None:
+        """Keep points of the rows `which` where they are nearer."""
+        better = size < self.size[which]
+        self.point[which[better]] = point[better]
+        self.size[which[better]] = size[better]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How far to walk.
+
+    Attributes
+    ----------
+    steps : int
+    limit : float
+        Longest step, as a share of the distance of the best point of the image; inf for whole linearised steps.
+    drop : float
+        Rows end where they are farther out than this many times the best point of their image.
+    damp : float
+        Steps are divided by 1 + damp k, which settles what would swing between two linear pieces.
+    """
+
+    steps: int
+    limit: float = math.inf
+    drop: float = 1.1
+    damp: float = 0.1
+
+
+def walk(problem: Problem, rows: Rows, start: Tensor, least: Tensor, how: Walk, norm: float) -> Best:
+    """Go towards the linearised boundary from any start, until it is crossed.
+
+    Parameters
+    ----------
+    problem : Problem
+    rows : Rows
+    start : Tensor, shape (rows, d)
+    least : Tensor, shape (images,)
+        Distance of the best point of every image; inf where there is none.
+    how : Walk
+    norm : float
+    """
+    x, point, best = problem.x[rows.image], start.clone(), Best.none(start)
+    alive = torch.arange(len(rows), device=x.device)
+    longest = how.limit * least[rows.image]
+    for k in range(how.steps):
+        if not len(alive):
+            break
+        part, origin, current = rows[alive], x[alive], point[alive]
+        margin, slope = problem.gradients(current, part)
+        _keep(alive, origin, current, margin, best, norm)
+        guess, _ = nearest(origin, slope, (slope * current).sum(1) - margin, problem.box, norm)
+        step = origin + (1 + BEYOND * max(0, k - PATIENT)) * (guess - origin) - current
+        share = (longest[alive] / length(step, norm).clamp_min(1e-30)).clamp_max(1 / (1 + how.damp * k))
+        moved = _on(problem, current, step, share)
+        usable = torch.isfinite(moved).all(1)
+        point[alive[usable]] = moved[usable]
+        size = length(point[alive] - origin, norm)
+        now = least.scatter_reduce(0, rows.image, best.size, "amin")[part.image]
+        near = (size <= how.drop * now) | (k < PATIENT)
+        alive = alive[usable & near & ((margin <= 0) | (how.limit == math.inf))]
+    _reach(problem, rows, point, best, norm)
+    return best
+
+
+def _keep(which: Tensor, origin: Tensor, point: Tensor, margin: Tensor, best: Best, norm: float) -> None:
+    found = margin > 0
+    best.take(which[found], point[found], length(point[found] - origin[found], norm))
+
+
+def _reach(problem: Problem, rows: Rows, point: Tensor, best: Best, norm: float) -> None:
+    """Go on along the segments from the images through the points until they are across; kept in `best`."""
+    left = torch.nonzero(torch.isinf(best.size))[:, 0]
+    for stretch in STRETCHES:
+        if not len(left):
+            return
+        x = problem.x[rows.image[left]]
+        beyond = _on(problem, x, point[left] - x, torch.full_like(x[:, 0], 1 + stretch))
+        _keep(left, x, beyond, problem.margins(beyond, rows[left]), best, norm)
+        left = left[torch.isinf(best.size[left])]
+
+
+def border(problem: Problem, rows: Rows, point: Tensor, cuts: int = CUTS) -> Tensor:
+    """Walk from points that are across towards their images, to the last point across that is seen.
+
+    False position with Illinois' rule: the margin at both ends of the bracket says where to look.
+    """
+    x = problem.x[rows.image]
+    step = point - x
+    low, high = torch.zeros_like(step[:, 0]), torch.ones_like(step[:, 0])
+    f_low, f_high = problem.margins(x, rows), problem.margins(point, rows)
+    side = torch.zeros_like(low)
+    for _ in range(cuts):
+        share = (f_low / (f_low - f_high)).nan_to_num(0.5).clamp(0.02, 0.98)
+        middle = low + share * (high - low)
+        f = problem.margins(_on(problem, x, step, middle), rows)
+        across = f > 0
+        f_low = torch.where(across & (side > 0), 0.5 * f_low, f_low)
+        f_high = torch.where(~across & (side < 0), 0.5 * f_high, f_high)
+        high, f_high = torch.where(across, middle, high), torch.where(across, f, f_high)
+        low, f_low = torch.where(across, low, middle), torch.where(across, f_low, f)
+        side = torch.where(across, 1.0, -1.0)
+    return torch.where((high == 1)[:, None], point, _on(problem, x, step, high))
+
+
+def _on(problem: Problem, x: Tensor, step: Tensor, share: Tensor) -> Tensor:
+    """Points x + share * step, inside the box also after rounding."""
+    return torch.minimum(torch.maximum(x + share[:, None] * step, problem.box[0]), problem.box[1])
+
+
+def refine(problem: Problem, rows: Rows, best: Best, norm: float, *, steps: int = 20, tolerance: float = 1e-4) -> Best:
+    """Improve points that are across until a step gains less than a share of their distance.
+
+    Returns
+    -------
+    Best
+        Never farther than before; rows without a point stay without.
+    """
+    best = Best(best.point.clone(), best.size.clone())
+    active = torch.nonzero(torch.isfinite(best.size) & (best.size > 0))[:, 0]
+    if not len(active):
+        return best
+    x = problem.x[rows.image]
+    current = border(problem, rows[active], best.point[active])
+    best.take(active, current, length(current - x[active], norm))
+    for k in range(steps):
+        part, origin = rows[active], x[active]
+        margin, slope = problem.gradients(current, part)
+        guess, _ = nearest(origin, slope, (slope * current).sum(1) - margin, problem.box, norm)
+        following, moved = _shortened(problem, part, current, guess, norm, 1e-4 + 0.02 * 0.5**k)
+        active = active[moved]
+        if not len(active):
+            break
+        current = border(problem, part[moved], following[moved])
+        before = best.size[active].clone()
+        size = length(current - x[active], norm)
+        best.take(active, current, size)
+        go = (size < before * (1 - tolerance)) | (k < PATIENT)
+        active, current = active[go], current[go]
+        if not len(active):
+            break
+    return best
+
+
+def _shortened(
+    problem: Problem, rows: Rows, current: Tensor, guess: Tensor, norm: float, beyond: float
+) -> tuple[Tensor, Tensor]:
+    """The first of some points between `current` and `guess`, and a little beyond, that is across and not farther."""
+    x = problem.x[rows.image]
+    limit = 1.02 * length(current - x, norm)
+    out, moved = current.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    share = torch.ones(len(x), dtype=x.dtype, device=x.device)
+    for _ in range(TRIES):
+        for stretch in (0.0, beyond):
+            left = torch.nonzero(~moved)[:, 0]
+            if not len(left):
+                return out, moved
+            between = current[left] + share[left, None] * (guess[left] - current[left])
+            point = _on(problem, x[left], between - x[left], torch.full_like(share[left], 1 + stretch))
+            near = length(point - x[left], norm) < limit[left]
+            ok = near & (problem.margins(point, rows[left]) > 0)
+            out[left[ok]] = point[ok]
+            moved[left[ok]] = True
+        share *= SHORTER
+    return out, moved

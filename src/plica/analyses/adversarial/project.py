@@ -1,0 +1,94 @@
+"""Nearest points of a half-space within a box, exact and batched, in the norms 2, inf and 1.
+
+Each of the three problems has one unknown number, and the gain a.d as a function of it is increasing, concave and
+piecewise linear. Newton's method from below reaches its root in finitely many steps and never passes it; in the 1-norm
+a sort does (a fractional knapsack).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NORMS = (2.0, float("inf"), 1.0)
+STEPS = 60  # of Newton; each fills at least one more variable, and in practice three to six are enough
+
+
+def length(d: Tensor, norm: float) -> Tensor:
+    """Norm of every row of d, shape (n,)."""
+    if norm == 2.0:
+        return torch.linalg.vector_norm(d, dim=1)
+    return d.abs().amax(dim=1) if norm == float("inf") else d.abs().sum(dim=1)
+
+
+def nearest(x: Tensor, a: Tensor, b: Tensor, box: tuple[Tensor, Tensor], norm: float) -> tuple[Tensor, Tensor]:
+    """Nearest points v with a.v >= b in the box, one problem per row.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, d)
+        Inside the box.
+    a : Tensor, shape (n, d)
+    b : Tensor, shape (n,)
+    box : pair of Tensor, shape (d,) or (n, d)
+        Lower and upper bounds; infinite where there is none.
+    norm : {2, inf, 1}
+
+    Returns
+    -------
+    v : Tensor, shape (n, d)
+        Where no point of the box satisfies a.v >= b: the point of the box with the largest a.v that moves no variable
+        with a zero coefficient.
+    reached : Tensor of bool, shape (n,)
+        Whether one does, up to rounding.
+
+    Notes
+    -----
+    A variable is set to its bound itself, not to x plus a rounded difference.
+    """
+    lower, upper = box
+    need = b - (a * x).sum(1)
+    size, room = a.abs(), torch.where(a > 0, upper - x, x - lower)
+    if norm == 1.0:
+        step, reached = _greedy(size, room, need)
+    else:
+        step, reached = _filled(size, room, need, per_size=norm == 2.0)
+    v = x + torch.copysign(step, a)
+    full = (step >= room) & (size > 0)
+    v = torch.where(full, torch.where(a > 0, upper, lower), v)
+    return torch.minimum(torch.maximum(v, lower), upper), reached
+
+
+def _filled(size: Tensor, room: Tensor, need: Tensor, *, per_size: bool) -> tuple[Tensor, Tensor]:
+    """Steps min(t w, room) with the smallest t >= 0 such that sum size * step = need; w is `size`, or one."""
+    weight = size if per_size else torch.ones_like(size)
+    room = torch.where(size > 0, room, torch.zeros_like(room))
+    level = torch.zeros_like(need)
+    short = need.clamp_min(0.0)
+    gains = size * weight
+    tiny = 8 * torch.finfo(need.dtype).eps
+    for _ in range(STEPS):
+        free = level[:, None] * weight < room
+        slope = (gains * free).sum(1)
+        go = (short > tiny * need.abs()) & (slope > 0)
+        if not bool(go.any()):
+            break
+        level = torch.where(go, level + short / torch.where(go, slope, torch.ones_like(slope)), level)
+        step = torch.minimum(level[:, None] * weight, room)
+        short = need - (size * step).sum(1)
+    step = torch.minimum(level[:, None] * weight, room)
+    short = need - (size * step).sum(1)
+    return step, short <= 1e3 * tiny * (need.abs() + (size * step).sum(1))
+
+
+def _greedy(size: Tensor, room: Tensor, need: Tensor) -> tuple[Tensor, Tensor]:
+    """Fill the variables in order of falling size; the last one in part."""
+    ordered, order = size.sort(dim=1, descending=True, stable=True)
+    space = torch.where(ordered > 0, room.gather(1, order), torch.zeros_like(room))
+    gain = torch.where(ordered > 0, ordered * space, torch.zeros_like(space))
+    before = torch.cat([torch.zeros_like(gain[:, :1]), gain.cumsum(1)[:, :-1]], 1)
+    rest = (need[:, None] - before).clamp_min(0.0)
+    step = torch.minimum(rest / torch.where(ordered > 0, ordered, torch.ones_like(ordered)), space)
+    out = torch.zeros_like(step).scatter(1, order, step)
+    got = (size * out).sum(1)
+    return out, got >= need - 1e4 * torch.finfo(need.dtype).eps * (need.abs() + got)
