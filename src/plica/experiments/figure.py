@@ -20,7 +20,7 @@ from plica.experiments.digits import digits_images
 from plica.loaders.images import ImageSet, read_images
 
 FILES = {"mnist": "mnist.npz", "cifar": "cifar10_subset.npz"}
-PANELS = ("lines", "scatter", "bars", "images", "heat")
+PANELS = ("lines", "scatter", "bars", "images", "heat", "areas")
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,14 @@ class Panel:
 
     Attributes
     ----------
-    kind : {"lines", "scatter", "bars", "images", "heat"}
+    kind : {"lines", "scatter", "bars", "images", "heat", "areas"}
         How the series are drawn.
     title, x, y : str
         Heading and axes.
     series : dict of str to array
         Name of each series and its numbers. Lines, scatter: shape (2, n) or, with a lower and an upper edge, (4, n);
-        bars: (2, n); images: (h, w) or (h, w, 3) in [0, 1]; heat: (rows, columns).
+        bars: (2, n); images: (h, w) or (h, w, 3) in [0, 1]; heat: (rows, columns); areas: (2, n), corners of a convex
+        polygon in their order, two for a segment, one for a point; names from an underscore on stay out of the legend.
     log : {"", "x", "y", "xy"}
         Logarithmic axes.
     """

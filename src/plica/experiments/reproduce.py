@@ -17,7 +17,9 @@ from plica.show.figures import draw, table
 from plica.store import load_result, save, stamped
 
 # Modules with a table FIGURES: one `Row` per figure or table of the paper.
-PAPERS: dict[str, str] = {}
+PAPERS: dict[str, str] = {
+    "carlsson2017": "plica.experiments.carlsson2017",
+}
 QUICK_SECONDS = 600.0
 
 

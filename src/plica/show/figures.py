@@ -88,7 +88,8 @@ def _images(axes: Axes, panel: Any) -> None:
         inner = axes.inset_axes((column / columns, 1 - (row + 1) / rows, 0.94 / columns, 0.86 / rows))
         inner.imshow(np.clip(values, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         inner.set_title(name, fontsize=7, pad=2)
-        inner.set_axis_off()
+        inner.set(xticks=(), yticks=())
+        inner.spines[:].set(color="0.7", linewidth=0.5)
 
 
 def _heat(axes: Axes, panel: Any) -> None:
@@ -98,7 +99,21 @@ def _heat(axes: Axes, panel: Any) -> None:
     axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
 
 
-DRAW = {"lines": _lines, "scatter": _scatter, "bars": _bars, "images": _images, "heat": _heat}
+def _areas(axes: Axes, panel: Any) -> None:
+    """Draw polygons, segments and points; a name shares its colour with the same name after underscores."""
+    names = list(dict.fromkeys(name.strip("_0123456789") for name in panel.series))
+    for name, values in panel.series.items():
+        colour = COLOURS[names.index(name.strip("_0123456789")) % len(COLOURS)]
+        if values.shape[1] > 2:
+            axes.fill(values[0], values[1], facecolor=colour, edgecolor=colour, alpha=0.35, label=name)
+        else:
+            marker = "o" if values.shape[1] == 1 else ""
+            axes.plot(values[0], values[1], color=colour, marker=marker, linewidth=2, label=name)
+    axes.set_aspect("equal")
+    _dressed(axes, panel)
+
+
+DRAW = {"lines": _lines, "scatter": _scatter, "bars": _bars, "images": _images, "heat": _heat, "areas": _areas}
 
 
 def table(figure: Any) -> str:
