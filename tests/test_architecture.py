@@ -23,7 +23,7 @@ HEAVY = ("torch", "matplotlib", "onnx", "sklearn", "scipy", "numba", "highspy", 
 # Public functions without a command of their own, and what serves instead.
 WITHOUT_COMMAND = {"load": "every command opens its MODEL", "save": "--out FILE"}
 # Commands that are shorter than the function they call.
-SHORTER = {"bounds": "region_bounds", "units": "unit_maps"}
+SHORTER = {"attack": "min_distortion", "bounds": "region_bounds", "units": "unit_maps"}
 
 
 # --- sizes ------------------------------------------------------------------------------------------------------

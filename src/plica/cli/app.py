@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from plica.cli import (
+    attack,
     bounds,
     lipschitz,
     model,
@@ -46,6 +47,7 @@ for module in (
     union,
     moments,
     noise,
+    attack,
     bounds,
     units,
     spectrum,

@@ -33,6 +33,8 @@ class ImageSet:
         What was guessed or changed on the way, one sentence each.
     raw_range : tuple of float
         Smallest and largest stored number, before scaling.
+    limits : tuple of ndarray or None
+        The darkest and the brightest image, treated as the others; None for numbers outside 0 to 1 that are not pixels.
     """
 
     images: np.ndarray
@@ -40,6 +42,7 @@ class ImageSet:
     name: str
     notices: tuple[str, ...] = ()
     raw_range: tuple[float, float] = (0.0, 1.0)
+    limits: tuple[np.ndarray, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -100,14 +103,25 @@ def read_images(
     values = _checked(raw.values, path, wanted)[:limit]
     ready_labels = _labels(raw, labels, path, len(values), limit)
     scaled, scale_notices = _scaled(values, scale, path)
-    images, shape_notices = _arranged(scaled, layout or raw.layout, (mean, std), wanted, path)
+    treatment: tuple[str | None, Normalise] = (layout or raw.layout, (mean, std))
+    images, shape_notices = _arranged(scaled, *treatment, wanted, path)
+    ends = _ends(values, scaled, scale)
     return ImageSet(
         images=np.ascontiguousarray(images),
         labels=ready_labels,
         name=path.name,
         notices=raw.notices + scale_notices + shape_notices,
         raw_range=(float(values.min()), float(values.max())),
+        limits=None if ends is None else tuple(_arranged(ends, *treatment, wanted, path)[0]),
     )
+
+
+def _ends(values: np.ndarray, scaled: np.ndarray, scale: float | None) -> np.ndarray | None:
+    """A black and a white image: of 0 and 255 for 8-bit pixels, of 0 and 1 for numbers between."""
+    top = 255.0 / (scale or 255.0) if values.dtype.kind in "bui" and values.max() <= 255 else 1.0
+    if scaled.min() < 0 or scaled.max() > top or top < 0:
+        return None
+    return np.stack([np.zeros(scaled.shape[1:]), np.full(scaled.shape[1:], top)])
 
 
 def _check_arguments(

@@ -16,6 +16,7 @@ from plica.core.progress import Progress
 from plica.errors import ArgumentError, DataError, ShapeError
 
 SPARE = 16  # units of rounding of the largest logit by which a class has to win
+ROUNDED = 4  # units of rounding by which an image may lie outside the box; it is moved into it
 CHUNK_BYTES = 1 << 26  # of the points that pass through the model at once
 
 
@@ -179,6 +180,7 @@ def make(model: Any, X: Any, y: Any, box: Box | None, progress: Progress) -> Pro
     device = getattr(net, "device", torch.device("cpu"))
     x = torch.as_tensor(images.reshape(len(images), -1).copy()).to(device, net.dtype)
     limits = _limits(box if box is not None else net.box, x)
+    x = torch.minimum(torch.maximum(x, limits[0]), limits[1])  # by rounding at most
     problem = Problem(net, x, torch.zeros(len(x), dtype=torch.long), shape, limits, progress)
     logits = problem.logits(x)
     if logits.ndim != 2 or logits.shape[1] < 2:
@@ -194,7 +196,7 @@ def make(model: Any, X: Any, y: Any, box: Box | None, progress: Progress) -> Pro
 
 
 def _limits(box: Box | None, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Bounds as tensors of the model's dtype, rounded inward; every image must lie between them."""
+    """Bounds as tensors of the model's dtype, rounded inward; every image must lie between them, up to rounding."""
     d = x.shape[1]
     if box is None:
         whole = torch.full((d,), math.inf, dtype=x.dtype, device=x.device)
@@ -205,7 +207,8 @@ def _limits(box: Box | None, x: Tensor) -> tuple[Tensor, Tensor]:
     lower, upper = low.to(x.dtype), high.to(x.dtype)
     lower = torch.where(lower.double() < low, torch.nextafter(lower, torch.full_like(lower, math.inf)), lower)
     upper = torch.where(upper.double() > high, torch.nextafter(upper, torch.full_like(upper, -math.inf)), upper)
-    out = ((x < lower) | (x > upper)).any(1)
+    room = ROUNDED * torch.finfo(x.dtype).eps * torch.maximum(lower.abs(), upper.abs()).nan_to_num(0.0, 0.0, 0.0)
+    out = ((x < lower - room) | (x > upper + room)).any(1)
     if bool(out.any()):
         i = int(torch.nonzero(out)[0, 0])
         image, limits = (f"from {float(a.min()):g} to {float(b.max()):g}" for a, b in ((x[i], x[i]), (lower, upper)))

@@ -1,0 +1,124 @@
+"""Smallest perturbations: plica attack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from plica.cli import options as opt
+from plica.cli.ending import finish
+from plica.cli.live import progress
+from plica.cli.reading import DataOptions, ModelOptions, open_both, plain, stamped_result
+from plica.cli.reading import layer as read_layer
+from plica.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from plica.core.domain import Box
+    from plica.core.network import Network
+    from plica.loaders.images import ImageSet
+
+Norm = Annotated[str, typer.Option(help="Norm of the distance: 2, inf or 1.")]
+Targets = Annotated[
+    str, typer.Option(help="Class to reach: all (any wrong one), second, random, least, or a class number.")
+]
+Method = Annotated[str, typer.Option(help="auto, fast, lbfgs (the paper's, in one batch) or lbfgs_scipy.")]
+OneLayer = Annotated[str | None, typer.Option(help="Perturb the values of this layer instead of the images.")]
+Lower = Annotated[float | None, typer.Option(help="Least allowed value. Default: black, as the network reads it.")]
+Upper = Annotated[float | None, typer.Option(help="Largest allowed value. Default: white, as the network reads it.")]
+Dtype = Annotated[str, typer.Option(help="Arithmetic: own (the model file's), float32 or float64.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module; in Python it is plica.min_distortion."""
+    app.command("attack")(attack)
+
+
+def attack(
+    model: opt.Model,
+    data: opt.Data,
+    norm: Norm = "2",
+    targets: Targets = "all",
+    method: Method = "auto",
+    layer: OneLayer = None,
+    lower: Lower = None,
+    upper: Upper = None,
+    dtype: Dtype = "own",
+    split: opt.Split = "test",
+    scale: opt.Scale = None,
+    mean: opt.Mean = None,
+    std: opt.Std = None,
+    layout: opt.Layout = None,
+    labels: opt.Labels = None,
+    limit: opt.Limit = 200,
+    input_shape: opt.InputShape = None,
+    trust_pickle: opt.TrustPickle = False,
+    out: opt.Out = None,
+    seed: opt.Seed = 0,
+    max_seconds: opt.MaxSeconds = None,
+    device: opt.Device = "cpu",
+    threads: opt.Threads = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Find for every image the nearest one that the network gets wrong."""
+    from plica.analyses.adversarial import min_distortion
+
+    opened = ModelOptions(model, input_shape, trust_pickle, device, threads)
+    read = DataOptions(data, split, scale, mean, std, layout, labels, limit)
+    given: dict[str, Any] = {"norm": _norm(norm), "targets": _targets(targets), "method": method, "seed": seed}
+    net, images = open_both(opened, read)
+    kept = None if layer is None else read_layer(layer)
+    box = _box(images, lower, upper, at_layer=kept is not None)
+    with progress(max_seconds) as watch:
+        result = min_distortion(
+            _cast(net, dtype), images.images, images.labels, box=box, layer=kept, progress=watch, **given
+        )
+    options = {**given, "targets": targets, "layer": layer, "lower": lower, "upper": upper, "dtype": dtype}
+    finish(stamped_result(result, net, images, {**options, **plain(opened), **plain(read)}), as_json=as_json, out=out)
+
+
+def _norm(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ArgumentError(f"--norm {text}: use 2, inf or 1.") from None
+
+
+def _targets(text: str) -> str | int:
+    """A rule, or a class for all images."""
+    return int(text) if text.isdigit() else text
+
+
+def _cast(net: Network, dtype: str) -> Network:
+    """The network in the arithmetic that was asked for."""
+    import torch
+
+    name = net.origin.dtype if dtype == "own" else dtype
+    if name not in ("float32", "float64"):
+        if dtype != "own":
+            raise ArgumentError(f"--dtype {dtype}: use own, float32 or float64.")
+        name = "float64"  # half precision has no kernels for every layer on the CPU
+    return net.cast(getattr(torch, name))
+
+
+def _box(images: ImageSet, lower: float | None, upper: float | None, *, at_layer: bool) -> Box | None:
+    """From black to white, or as given; no limits at a layer unless they are given."""
+    import numpy as np
+
+    from plica.core.domain import Box
+
+    black, white = images.limits or (None, None)
+    if at_layer:
+        if lower is None and upper is None:
+            return None
+        black, white = np.array([-np.inf]), np.array([np.inf])
+    low = np.full_like(black, lower) if black is not None and lower is not None else black
+    high = np.full_like(white, upper) if white is not None and upper is not None else white
+    if low is None or high is None:
+        if lower is None or upper is None:
+            raise ArgumentError(
+                f"The numbers in '{images.name}' go from {images.raw_range[0]:g} to {images.raw_range[1]:g}, which are "
+                "no pixels; give --lower and --upper, the values that an input may have."
+            )
+        low, high = np.array([lower]), np.array([upper])
+    return Box(np.ravel(low), np.ravel(high))
