@@ -274,7 +274,21 @@ def make_preimage():
     )  # fmt: skip
 
 
+def make_many():
+    from plica.jobs import ManyResult
+
+    return ManyResult(**COMMON, header={}, analysis="moments", results=(make_moments(), make_moments()))
+
+
+def make_expansion():
+    from plica.jobs import ExpansionResult
+
+    return ExpansionResult(**COMMON, header={}, found={"leaves": np.eye(2)}, children=np.zeros((0, 3)))
+
+
 EXAMPLES = {
+    "ManyResult": make_many,
+    "ExpansionResult": make_expansion,
     "DistortionResult": make_distortion,
     "PreimageResult": make_preimage,
     "SpectrumResult": make_spectrum,

@@ -193,17 +193,24 @@ def save(result: Result, path: str | os.PathLike[str]) -> Path:
     text = json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False)
     target = Path(path)
     target = target if target.suffix else target.with_suffix(".npz")
-    with _whole_file(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(HEADER, text)
+    with whole_file(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        _write(archive, HEADER, text)
         for member, array in arrays.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, array, allow_pickle=False)
-            archive.writestr(f"{member}.npy", buffer.getvalue())
+            _write(archive, f"{member}.npy", buffer.getvalue())
     return target
 
 
+def _write(archive: zipfile.ZipFile, member: str, data: str | bytes) -> None:
+    """Add a member without its time, so that equal results are equal files."""
+    about = zipfile.ZipInfo(member)  # 1980-01-01
+    about.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(about, data)
+
+
 @contextmanager
-def _whole_file(target: Path) -> Iterator[Any]:
+def whole_file(target: Path) -> Iterator[Any]:
     """Open a temporary file beside the target and put it in the target's place at the end; remove it on failure."""
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
