@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from plica.experiments.report import report
     from plica.experiments.reproduce import reproduce
+    from plica.jobs import run
     from plica.loaders import info, load
     from plica.store import load_result, save
 
@@ -86,6 +87,7 @@ _HOMES = {
     ),
     "plica.experiments.report": ("report",),
     "plica.experiments.reproduce": ("reproduce",),
+    "plica.jobs": ("run",),
     "plica.loaders": ("info", "load"),
     "plica.store": ("load_result", "save"),
 }
@@ -136,6 +138,7 @@ __all__ = [
     "removed_rows",
     "report",
     "reproduce",
+    "run",
     "save",
     "spectrum",
     "unit_maps",

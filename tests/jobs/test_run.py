@@ -21,7 +21,7 @@ import torch
 import plica
 from plica.core.progress import Progress
 from plica.core.result import Completeness
-from plica.errors import ArgumentError, BudgetReached
+from plica.errors import ArgumentError, BudgetReached, ShapeError
 from plica.jobs import ANALYSES, ManyResult, chunked, run
 from plica.jobs import folder as folder_of_jobs
 from plica.store import load_result, save
@@ -70,6 +70,7 @@ OPTIONS = {
     "noise": {"shift": 0.2},
     "fooling_rate": {"variance": 0.1},
     "fooling_map": {"variance": 0.1, "window": 2},
+    "min_distortion": {"y": np.arange(INPUTS) % 3, "lower": -4.0, "upper": 4.0},
 }
 
 
@@ -84,7 +85,7 @@ def direct(name, net, X, options):
     return [function(net, x, **{**options, **seed}) for x, seed in zip(X, seeds, strict=True)]
 
 
-@pytest.mark.parametrize("name", sorted(set(ANALYSES) - {"moment_bounds", "fooling_map", "noise"}))
+@pytest.mark.parametrize("name", sorted(set(ANALYSES) - {"moment_bounds", "fooling_map", "noise", "min_distortion"}))
 @pytest.mark.parametrize("chunk", [4])
 def test_chunks_give_what_the_function_gives(name, chunk, net, X, tmp_path):
     few = X[:9]
@@ -118,6 +119,17 @@ def test_maps_of_images_and_bounds(tmp_path):
     bounds = run("moment-bounds", net, X, folder=tmp_path, chunk=2, **OPTIONS["moment_bounds"])
     expected = direct("moment_bounds", net, X, OPTIONS["moment_bounds"])
     assert [r.mean_lower.tolist() for r in bounds.results] == [r.mean_lower.tolist() for r in expected]
+
+
+def test_labels_go_with_their_images(net, X, tmp_path):
+    options = {**OPTIONS["min_distortion"], "seed": 1}
+    found = run("min_distortion", net, X, folder=tmp_path, chunk=12, **options)
+    assert found.label.tolist() == options["y"].tolist()
+    wrong = net(X).argmax(1).numpy() != options["y"]
+    assert [s == "misclassified already" for s in found.status] == wrong.tolist()
+    assert (net(found.x_adv[found.found]).argmax(1).numpy() != options["y"][found.found]).all()
+    with pytest.raises(ShapeError, match="3 entries for 30"):
+        run("min_distortion", net, X, folder=tmp_path, y=[0, 1, 2])
 
 
 def test_second_run_computes_nothing(net, X, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from plica.cli import (
     attack,
     bounds,
     lipschitz,
+    long_work,
     model,
     moments,
     noise,
@@ -23,8 +24,8 @@ from plica.cli import (
     union,
     units,
 )
-from plica.cli.ending import BAD_INPUT, INTERRUPTED, one_line
-from plica.errors import PlicaError
+from plica.cli.ending import BAD_INPUT, BUDGET_REACHED, INTERRUPTED, one_line
+from plica.errors import BudgetReached, PlicaError
 
 EPILOG = (
     "Exit codes: 0 done, 2 bad input, 3 budget reached, 130 interrupted (what was done by then is kept). "
@@ -55,6 +56,7 @@ for module in (
     lipschitz,
     proof,
     results,
+    long_work,
 ):
     module.register(app)
 
@@ -80,6 +82,9 @@ def run() -> None:
     """Run the command line and leave with its exit code; errors of plica are one line on stderr."""
     try:
         app()
+    except BudgetReached as error:
+        typer.echo(f"plica: {one_line(error)}", err=True)
+        sys.exit(BUDGET_REACHED)
     except PlicaError as error:
         typer.echo(f"plica: {one_line(error)}", err=True)
         sys.exit(BAD_INPUT)

@@ -13,7 +13,7 @@ import numpy as np
 
 from plica.core.progress import DEFAULT_BYTES, Progress
 from plica.core.result import Completeness, Result
-from plica.errors import ArgumentError, BudgetReached
+from plica.errors import ArgumentError, BudgetReached, ShapeError
 from plica.jobs.folder import JobFolder, digest
 from plica.jobs.pool import pool
 from plica.jobs.table import Analysis, analysis_named, compute, join
@@ -41,11 +41,19 @@ class Job:
     def chunk(self, start: int, stop: int) -> str:
         """Name of the chunk of these inputs: a hash of everything its result depends on."""
         place = {"start": start} if self.analysis.seeded else {}
-        return digest({**self.facts, "data": data_hash(self.X[start:stop]), **place})
+        options = self._options(start, stop)
+        return digest({**self.facts, "options": options, "data": data_hash(self.X[start:stop]), **place})
 
     def task(self, start: int, stop: int) -> tuple:
         """Arguments of `work` for the chunk of these inputs."""
-        return self.name, self.net, self.X[start:stop], start, stop, self.options, self.max_bytes
+        return self.name, self.net, self.X[start:stop], start, stop, self._options(start, stop), self.max_bytes
+
+    def _options(self, start: int, stop: int) -> dict[str, Any]:
+        """The options, those with an entry per input cut to the chunk."""
+        cut = {
+            name: self.options[name][start:stop] for name in self.analysis.each if self.options.get(name) is not None
+        }
+        return {**self.options, **cut}
 
 
 def run(
@@ -123,6 +131,9 @@ def _job(
         data = np.stack([data, np.roll(data, -1, axis=0)], axis=1)
     facts = {"analysis": found.address, "network": network_hash(net), "options": options, "plica": __version__}
     name = analysis.replace("-", "_")
+    for own in found.each:
+        if options.get(own) is not None and len(options[own]) != len(data):
+            raise ShapeError(f"{own} has {len(options[own])} entries for {len(data)} inputs; give one for each.")
     return Job(name, found, net, data, options, folder, progress.max_bytes, facts)
 
 

@@ -40,6 +40,7 @@ class Analysis:
     rows: tuple[str, ...] = ()
     join: str = ""
     pairs: bool = False
+    each: tuple[str, ...] = ()
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -71,6 +72,12 @@ ANALYSES = {
         "plica.analyses.moments.uses:fooling_rate", ("clean", "shifted", "expected", "orders", "share")
     ),
     "fooling_map": Analysis("plica.analyses.moments.uses:fooling_map", ("fooled", "classes")),
+    "min_distortion": Analysis(
+        "plica.jobs.table:distortion_of",
+        ("x_adv", "distance", "lower_bound", "proven", "l2", "linf", "rms", "label", "target", "status", "c"),
+        "plica.jobs.table:join_distortions",
+        each=("y",),
+    ),
 }
 
 
@@ -116,6 +123,28 @@ def noise_of(net: Any, x: Any, *, shift: float, variance: float = 2.0, support: 
     from plica.analyses.moments.uses import NoiseLimits, noise
 
     return noise(net, x, NoiseLimits(shift, variance, support, rounds), target=target, seed=seed, progress=progress)
+
+
+def distortion_of(net: Any, X: Any, *, y: Any = None, norm: float = 2.0, targets: Any = "all",
+                  lower: float | None = None, upper: float | None = None, exact: bool = False, seed: int = 0,
+                  progress: Progress | None = None) -> Any:  # fmt: skip
+    """`plica.min_distortion` with the box as two numbers.
+
+    Parameters
+    ----------
+    net, X, y, norm, targets, exact, seed, progress
+        As there; `targets` is a rule or one class.
+    lower, upper : float, optional
+        Smallest and largest value that an input may have; both or none.
+    """
+    from plica.analyses.adversarial import min_distortion
+    from plica.core.domain import Box
+
+    if (lower is None) != (upper is None):
+        raise ArgumentError("lower and upper belong together: the smallest and the largest value of an input.")
+    size = int(np.prod(net.input_shape))
+    box = None if lower is None else Box(np.full(size, lower), np.full(size, upper))
+    return min_distortion(net, X, y, norm=norm, targets=targets, box=box, exact=exact, seed=seed, progress=progress)
 
 
 def compute(name: str, net: Any, X: np.ndarray, start: int, options: dict[str, Any], progress: Progress) -> Result:
@@ -198,6 +227,12 @@ def join_kinds(parts: Sequence[Any]) -> Any:
     decided = whole.standings[whole.kinds != "undecided"]
     sure = weakest(decided) if len(decided) or not len(whole.kinds) else Standing.NUMERICAL
     return dataclasses.replace(whole, standing=sure)
+
+
+def join_distortions(parts: Sequence[Any]) -> Any:
+    """Join results of `min_distortion`; the passes through the model are added."""
+    passes = {name: sum(getattr(part, name) for part in parts) for name in ("forward", "backward")}
+    return append([dataclasses.replace(part, **passes) for part in parts], ANALYSES["min_distortion"].rows)
 
 
 def _worst(parts: Sequence[Result]) -> Completeness:
