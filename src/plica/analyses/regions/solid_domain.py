@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
 from math import lcm
@@ -10,7 +10,7 @@ from math import lcm
 import numpy as np
 
 from plica.analyses.regions.solid_exact import Solid, reduced
-from plica.core.domain import Box
+from plica.core.domain import Ball, Box
 from plica.core.exact.columns import to_integers
 from plica.core.polyhedron import Polyhedron, corners
 from plica.errors import ArgumentError, DataError
@@ -30,15 +30,21 @@ class Domain:
         Upper bounds of |x_k|.
     solid : Solid
         Its vertices; row i is named i.
+    ball : Ball, optional
+        Only cells that meet its interior count.
+    projective : bool
+        The variables are y, in the simplex y >= 0, sum y <= 1, and the network reads y / (1 - sum y).
     """
 
     rows: np.ndarray
     size: np.ndarray
     solid: Solid
+    ball: Ball | None = None
+    projective: bool = False
 
 
-def domain_of(where: Box | Polyhedron, d: int) -> Domain:
-    """Vertices of a box or polyhedron in d variables.
+def domain_of(where: Box | Polyhedron | Ball, d: int) -> Domain:
+    """Vertices of a box or polyhedron in d variables, or of a box around a ball.
 
     Raises
     ------
@@ -47,10 +53,21 @@ def domain_of(where: Box | Polyhedron, d: int) -> Domain:
     """
     if where.ambient != d:
         raise ArgumentError(f"domain: it lies in {where.ambient} variables, the network reads {d}.")
-    found = _box(where) if isinstance(where, Box) else _polyhedron(where)
+    if isinstance(where, Ball):
+        found = _ball(where)
+    else:
+        found = _box(where) if isinstance(where, Box) else _polyhedron(where)
     if not found.solid.points:
         raise DataError("domain: it has no vertices.")
     return found
+
+
+def _ball(ball: Ball) -> Domain:
+    if ball.radius == 0:
+        raise DataError("domain: the ball has radius 0, so it has no interior; give it a positive radius.")
+    if ball.norm != 2.0:
+        return _polyhedron(ball.polyhedron())
+    return replace(_box(ball.box()), ball=ball)
 
 
 def _box(box: Box) -> Domain:

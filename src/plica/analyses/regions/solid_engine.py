@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
 from plica.analyses.regions import solid_exact as exact
 from plica.analyses.regions import solid_pieces as pieces
 from plica.analyses.regions.solid_arithmetic import Cells, Forms, room
+from plica.analyses.regions.solid_ball import exact_near, near
 from plica.analyses.regions.solid_domain import Domain
 from plica.analyses.regions.solid_exact import Task
 from plica.analyses.regions.solid_kernels import split
@@ -25,6 +26,7 @@ from plica.analyses.regions.solid_stages import (
     reach,
     stages,
 )
+from plica.core.domain import Ball
 from plica.core.network import Network
 from plica.core.progress import Progress
 from plica.errors import BudgetReached
@@ -64,14 +66,7 @@ class Batch:
     cells: Cells
 
 
-class Sink(Protocol):
-    """Takes finished regions."""
-
-    def cells(self, cells: Cells) -> None:
-        """Take regions in floats."""
-
-    def tasks(self, tasks: list[Task]) -> None:
-        """Take exact regions."""
+Found = Cells | list[Task]  # finished regions: in floats, or exactly
 
 
 class Engine:
@@ -82,15 +77,27 @@ class Engine:
     net : Network
     domain : Domain
     progress : Progress
-    sink : Sink, optional
-        Takes the regions in chunks; without it they are only counted, those of the last stage unbuilt.
+    build : bool
+        Yield the regions in chunks; without it they are only counted, those of the last stage unbuilt.
+    hand_over : callable, optional
+        Takes batches of cells for the stages after the first, which are then not done here.
     """
 
-    def __init__(self, net: Network, domain: Domain, progress: Progress, sink: Sink | None = None) -> None:
-        self.net, self.domain, self.progress, self.sink = net, domain, progress, sink
+    def __init__(
+        self,
+        net: Network,
+        domain: Domain,
+        progress: Progress,
+        *,
+        build: bool = False,
+        hand_over: Callable[[Batch], None] | None = None,
+    ) -> None:
+        self.net, self.domain, self.progress = net, domain, progress
+        self.build = build or domain.ball is not None
+        self.hand_over = hand_over
         self.plan = stages(net)
         self.d = len(domain.size)
-        self.exactly = Exactly(ExactMaps(net, self.plan), domain)
+        self.exactly = Exactly(ExactMaps(net, self.plan, projective=domain.projective), domain)
         self.branches = sum(s.count for s in self.plan)
         self.tally = Tally(cells=[0] * len(self.plan))
         self.frontier: list[Batch] = []
@@ -100,8 +107,8 @@ class Engine:
 
     # --- the walk over stages -----------------------------------------------------------------------------------
 
-    def run(self, batches: list[Batch] | None = None) -> bool:
-        """Do everything, or the batches of an earlier run; False when the budget ended before."""
+    def run(self, batches: list[Batch] | None = None) -> Iterator[Found]:
+        """Do everything, or the batches of an earlier run; what a budget leaves undone is in `frontier`."""
         todo = [] if batches is None else list(batches)
         try:
             if batches is None:
@@ -110,14 +117,12 @@ class Engine:
                 if packable(whole):
                     todo.append(Batch(0, self.exactly.cells([whole])))
                 else:
-                    self._finish(0, whole)
+                    yield from self._finish(0, whole)
             while todo:
                 batch = todo.pop()
-                self._walk(batch.stage, batch.cells, self._front_of(batch))
+                yield from self._walk(batch.stage, batch.cells, self._front_of(batch))
         except BudgetReached:
             self.frontier += todo
-            return False
-        return True
 
     def _front_of(self, batch: Batch) -> Front:
         """Affine maps of cells from their branches."""
@@ -128,31 +133,28 @@ class Engine:
             parents = np.arange(len(B))
         return front if batch.stage or len(B) == 1 else first_front(self.net, len(B))
 
-    def _walk(self, index: int, cells: Cells, front: Front) -> None:
+    def _walk(self, index: int, cells: Cells, front: Front) -> Iterator[Found]:
         """Take cells through the stages from `index` on."""
         if index == len(self.plan):
-            self._done(cells)
+            self.tally.count += len(cells.at)
+            if self.build:
+                yield cells
             return
         stage, last = self.plan[index], index + 1 == len(self.plan)
         front = reach(front, stage)
-        A, off = forms(front, stage, self.domain.size)
+        A, off = forms(front, stage, self.domain.size, projective=self.domain.projective)
         table = Forms(
             A, off, self.domain.size, stage.first + stage.unit, stage.step, stage.start, stage.position, index,
             stage.binary,
         )  # fmt: skip
-        if last and stage.binary and self.sink is None and not cells.at[:, 0].any():
+        if last and stage.binary and not self.build and not cells.at[:, 0].any():
             self._count_last(index, cells, table)
         else:
-            self._split(index, cells, table, front)
+            yield from self._split(index, cells, table, front)
 
-    def _done(self, cells: Cells) -> None:
-        self.tally.count += len(cells.at)
-        if self.sink is not None:
-            self.sink.cells(cells)
-
-    def _split(self, index: int, cells: Cells, table: Forms, front: Front) -> None:
+    def _split(self, index: int, cells: Cells, table: Forms, front: Front) -> Iterator[Found]:
         """Split cells by a stage and pass what comes out on, chunk by chunk."""
-        stage, store = self.plan[index], index + 1 < len(self.plan) or self.sink is not None
+        stage, store = self.plan[index], index + 1 < len(self.plan) or self.build
         work = pieces.work_of(self.d, self.branches, stage.decisions, VERTICES, DEPTH)
         out = pieces.buffer(self.d, self.branches, self.chunk, VERTICES)
         state = np.zeros(10, np.int64)
@@ -166,12 +168,12 @@ class Engine:
                 elif status == pieces.DOUBT:
                     self.tally.signs += self.exactly.signs(index, work, cells, state)
                 elif status == pieces.CROWDED:
-                    self._finish(index, self.exactly.task(index, work, cells, state))
+                    yield from self._finish(index, self.exactly.task(index, work, cells, state))
                     state[pieces.TOP] -= 1
                 elif status == pieces.FULL and state[pieces.CELLS] == 0:
                     out = pieces.buffer(self.d, self.branches, self.chunk, 2 * len(out.T))
                 else:
-                    self._pass_on(index, state, out, front)
+                    yield from self._pass_on(index, state, out, front)
                     if status == pieces.DONE:
                         return
         except BudgetReached:
@@ -185,7 +187,7 @@ class Engine:
         """Add the cells that the kernel has finished."""
         done, state[pieces.COUNTED] = int(state[pieces.COUNTED]), 0
         self.tally.cells[index] += done
-        if index + 1 == len(self.plan) and self.sink is None:
+        if index + 1 == len(self.plan) and not self.build:
             self.tally.count += done
 
     def _keep(self, index: int, cells: Cells) -> None:
@@ -193,14 +195,29 @@ class Engine:
         if len(cells.at):
             self.frontier.append(Batch(index, cells))
 
-    def _pass_on(self, index: int, state: np.ndarray, out: Cells, front: Front) -> None:
+    def _pass_on(self, index: int, state: np.ndarray, out: Cells, front: Front) -> Iterator[Found]:
         """Empty the buffer into the next stage."""
         self._note(index, state)
         ready = pieces.trimmed(out, state)
-        if len(ready.at):
-            stage, last = self.plan[index], index + 1 == len(self.plan)
-            taken = ready.B[:, stage.first : stage.first + stage.count]
-            self._walk(index + 1, ready, front if last else choose(front, stage, ready.parent, taken))
+        if self.domain.ball is not None:
+            ready = self._met(index, ready, self.domain.ball)
+        if not len(ready.at):
+            return
+        stage, last = self.plan[index], index + 1 == len(self.plan)
+        if self.hand_over is not None and not last:
+            self.hand_over(Batch(index + 1, ready))
+            return
+        taken = ready.B[:, stage.first : stage.first + stage.count]
+        yield from self._walk(index + 1, ready, front if last else choose(front, stage, ready.parent, taken))
+
+    def _met(self, index: int, cells: Cells, ball: Ball) -> Cells:
+        """Those of the cells that the open ball meets."""
+        met = near(cells.X, cells.err, cells.vptr, ball)
+        known = known_branches(self.plan, index + 1)
+        for cell in np.flatnonzero(met == 0):
+            self.tally.pieces += 1
+            met[cell] = 1 if exact_near(self.exactly.solid(cells, int(cell), known), ball) else -1
+        return cells if (met > 0).all() else pieces.chosen(cells, np.flatnonzero(met > 0))
 
     # --- the last stage -----------------------------------------------------------------------------------------
 
@@ -230,12 +247,15 @@ class Engine:
         solid = self.exactly.solid(cells, cell, known_branches(self.plan, index))
         return exact.count_sections(solid, self.exactly.maps.forms(index, cells.B[cell]))
 
-    def _finish(self, index: int, task: Task) -> None:
+    def _finish(self, index: int, task: Task) -> Iterator[Found]:
         """Finish a task in integers, down to its regions."""
         self.tally.pieces += 1
-        if self.sink is None:
+        if not self.build:
             self.tally.count += exact.count(task, index, self.plan, self.exactly.maps, self.progress.check)
             return
         found = list(exact.regions(task, index, self.plan, self.exactly.maps, self.progress.check))
+        if self.domain.ball is not None:
+            found = [t for t in found if exact_near(t.solid, self.domain.ball)]
         self.tally.count += len(found)
-        self.sink.tasks(found)
+        if found:
+            yield found

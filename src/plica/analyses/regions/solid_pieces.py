@@ -162,6 +162,23 @@ def take(cells: Cells, first: int, last: int) -> Cells:
     )  # fmt: skip
 
 
+def chosen(cells: Cells, which: np.ndarray) -> Cells:
+    """Cells with these numbers, in this order."""
+    v, vptr = _spans(cells.vptr, which)
+    r, rptr = _spans(cells.rptr, which)
+    return Cells(
+        cells.X[v], cells.err[v], cells.T[v], vptr, cells.R[r], cells.off[r], cells.code[r], rptr, cells.B[which],
+        cells.at[which], cells.parent[which],
+    )  # fmt: skip
+
+
+def _spans(first: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the entries of some cells, and where each cell's begin among them."""
+    sizes = first[which + 1] - first[which]
+    start = np.concatenate([[0], np.cumsum(sizes)])
+    return np.arange(start[-1]) + np.repeat(first[which] - start[:-1], sizes), start
+
+
 def stacked(work: Work, cells: Cells, forms, state: np.ndarray) -> Cells:
     """The pieces of the stack as cells that wait for their next decision."""
     top, d = int(state[TOP]), cells.X.shape[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from operator import mul
 
 import numpy as np
 from flint import fmpz_mat
@@ -23,11 +24,20 @@ class Exactly:
     def __init__(self, maps: ExactMaps, domain: Domain) -> None:
         self.maps, self.domain, self.d = maps, domain, len(domain.size)
         self._points: OrderedDict[tuple, Point] = OrderedDict()
+        self._rows: OrderedDict[tuple, Point] = OrderedDict()
+        self._sides = [exact_row(domain, i) for i in range(len(domain.rows))]
 
     def row(self, code: int, branches: np.ndarray) -> Point:
         """Exact row behind a code, on a cell with these branches."""
         stage, form, against = exact.decode(code)
-        return exact_row(self.domain, form) if stage < 0 else self.maps.row(stage, form, branches, against)
+        if stage < 0:
+            return self._sides[form]
+        key = (code, branches[: self.maps.plan[stage].first].tobytes())
+        if key not in self._rows:
+            self._rows[key] = self.maps.row(stage, form, branches, against)
+            if len(self._rows) > KEPT:
+                self._rows.popitem(last=False)
+        return self._rows[key]
 
     def point(self, codes: tuple[int, ...], branches: np.ndarray, prefix: bytes) -> Point:
         """Exact vertex where rows vanish, on a cell with these branches; `prefix` are those that the rows depend on."""
@@ -44,13 +54,13 @@ class Exactly:
         level, form, against = int(state[TOP]), int(state[FORM]), int(state[AGAINST])
         branches = work.B[level]
         prefix = branches[: self.maps.plan[index].first].tobytes()
-        row = self.maps.row(index, form, branches, against)
+        row = self.row(exact.code(index, form, against), branches)
         span = range(int(work.first[level]), int(work.first[level + 1]))
         doubtful = [v for v in span if work.sign[v] == NOTHING]
         names = _names(index, work, cells, level, [int(work.T[v]) for v in doubtful])
         for v in doubtful:
             point = self.point(_codes(int(work.T[v]), names), branches, prefix)
-            value = sum(a * b for a, b in zip(row, point, strict=True))
+            value = sum(map(mul, row, point))
             work.force[v] = (value > 0) - (value < 0)
             work.X[v], work.err[v] = rounded(point)
         state[FORCED] = 1
@@ -81,7 +91,7 @@ class Exactly:
         """Tasks as float cells; each must have at most 64 rows."""
         solids = [exact.compact(t.solid) for t in tasks]
         placed = [rounded(p) for s in solids for p in s.points]
-        lines = [self._line(c, t.branches) for s, t in zip(solids, tasks, strict=True) for c in s.rows]
+        lines = [self.line(c, t.branches) for s, t in zip(solids, tasks, strict=True) for c in s.rows]
         d = self.d
         return Cells(
             np.array([x for x, _ in placed]).reshape(-1, d),
@@ -97,7 +107,7 @@ class Exactly:
             np.arange(len(tasks)),
         )
 
-    def _line(self, code: int, branches: np.ndarray) -> tuple[np.ndarray, float]:
+    def line(self, code: int, branches: np.ndarray) -> tuple[np.ndarray, float]:
         """Row behind a code in floats, and how far it is off in the domain."""
         if exact.decode(code)[0] < 0:
             return self.domain.rows[code], 0.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -189,7 +190,7 @@ def reach(front: Front, stage: Stage) -> Front:
         return _push(front, stage, use_grid=front.cells <= 8)
 
 
-def forms(front: Front, stage: Stage, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def forms(front: Front, stage: Stage, size: np.ndarray, *, projective: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Rows of a stage's forms on every cell, and how far they may be off.
 
     Parameters
@@ -198,6 +199,8 @@ def forms(front: Front, stage: Stage, size: np.ndarray) -> tuple[np.ndarray, np.
         After `reach`.
     size : ndarray, shape (d,)
         Largest |x_k| in the domain.
+    projective : bool
+        The domain is part of the simplex y >= 0, sum y <= 1, and x = y / (1 - sum y): rows of y instead.
 
     Returns
     -------
@@ -210,15 +213,24 @@ def forms(front: Front, stage: Stage, size: np.ndarray) -> tuple[np.ndarray, np.
     rows = np.empty((c, value.value[0].numel(), d + 1))
     rows[:, :, d] = _flat(value.value, c)
     rows[:, :, :d] = _flat(rate.value, c * d).reshape(c, d, -1).transpose(0, 2, 1)
-    off = _flat(value.error, c) + np.einsum("cdn,d->cn", _flat(rate.error, c * d).reshape(c, d, -1), size)
+    most = partial(_most, size=None if projective else size)
+    off = _flat(value.error, c) + most(_flat(rate.error, c * d).reshape(c, d, -1).transpose(0, 2, 1))
     out, error = rows[:, stage.plus], off[:, stage.plus]
     if (stage.minus >= 0).any():  # pairs: all have a second candidate
         out, error = out - rows[:, stage.minus], error + off[:, stage.minus]
-        error = error + UNIT * (np.abs(out[..., :d]) @ size + np.abs(out[..., d]))
+        error = error + UNIT * (most(out[..., :d]) + np.abs(out[..., d]))
     if stage.knot.any():
         out[..., d] -= stage.knot
         error = error + UNIT * np.abs(out[..., d]) * (stage.knot != 0)
+    if projective:  # (a . x + b) (1 - sum y) = (a - b) . y + b
+        out[..., :d] -= out[..., d:]
+        error = error + UNIT * most(out[..., :d])
     return np.ascontiguousarray(out), error * SAFE
+
+
+def _most(slopes: np.ndarray, size: np.ndarray | None) -> np.ndarray:
+    """Largest |a . x| in the domain, at most; in the simplex, without `size`, it is an entry."""
+    return np.abs(slopes).max(-1) if size is None else np.abs(slopes) @ size
 
 
 def _flat(t: Tensor, rows: int) -> np.ndarray:
@@ -267,9 +279,9 @@ def bytes_per_cell(net: Network, d: int) -> int:
 class ExactMaps:
     """Exact rows of forms on cells, from the cell's branches; the latest maps are kept."""
 
-    def __init__(self, net: Network, plan: tuple[Stage, ...], kept: int = 512) -> None:
+    def __init__(self, net: Network, plan: tuple[Stage, ...], *, projective: bool = False, kept: int = 512) -> None:
         size = math.prod(net.input_shape)
-        self.plan, self.kept = plan, kept
+        self.plan, self.kept, self.projective = plan, kept, projective
         self.start = {INPUT: exact.Columns.of(np.zeros(size), *np.eye(size))}
         self._values: OrderedDict[bytes, dict[str, exact.Columns]] = OrderedDict()
         self._rows: OrderedDict[bytes, list] = OrderedDict()
@@ -309,6 +321,8 @@ class ExactMaps:
             scale = z.scale * denominator
             row = row * scale.numerator
             row[0] -= numerator * scale.denominator
+        if self.projective:
+            row = np.concatenate([row[:1], row[1:] - row[0]])
         common = math.gcd(*row) or 1
         return (*(int(v) // common for v in row[1:]), int(row[0]) // common)
 
@@ -323,6 +337,8 @@ class ExactMaps:
             rows = [self.row(index, f, branches) for f in range(stage.forms)]
         else:
             z = self.values(index, branches)[stage.node.inputs[0]].numerator[stage.plus]
+            if self.projective:
+                z = np.concatenate([z[:, :1], z[:, 1:] - z[:, :1]], axis=1)
             rows = [(*(int(v) for v in row[1:]), int(row[0])) for row in z]
         return _remember(self._rows, key, rows, self.kept)
 
