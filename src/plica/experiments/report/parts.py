@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from plica.experiments.report import preimages
+from plica.experiments.report import preimages, proof
 
-PARTS = (*preimages.PARTS,)
+PARTS = (*preimages.PARTS, *proof.PARTS)

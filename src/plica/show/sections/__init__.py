@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from plica.show.sections import about, facet, forget
+from plica.show.sections import about, facet, forget, proof
 from plica.show.sections.view import Section, View
 
 __all__ = ["SECTIONS", "Section", "View"]
 
-SECTIONS = (forget.SECTION, facet.SECTION, about.SECTION)  # in the order shown
+SECTIONS = (forget.SECTION, facet.SECTION, proof.SECTION, about.SECTION)  # in the order shown

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from plica.analyses.preimage.result import FacetResult, ImpostorResult, Kind, KindResult
+from plica.certificates import VerifyResult
 from plica.core.result import Completeness, Standing
 from plica.show import charts
 from plica.show.data import ModelPart, ReportData, completeness_of
@@ -99,8 +100,13 @@ def _undecided(part: ModelPart, result: KindResult) -> list[dict[str, Any]]:
 
 def _result_row(part: ModelPart, result: Any) -> dict[str, Any]:
     """Return one line about a saved result."""
-    names = {KindResult: "kinds of preimages", FacetResult: "nearest facet", ImpostorResult: "impostor"}
-    layer = getattr(result, "layer", None) or listed(list(getattr(result, "layers", ())))
+    names = {
+        KindResult: "kinds of preimages",
+        FacetResult: "nearest facet",
+        ImpostorResult: "impostor",
+        VerifyResult: "certificate",
+    }
+    layer = getattr(result, "layer", None) or result.header.get("layer") or listed(list(getattr(result, "layers", ())))
     took = result.header.get("seconds")
     return {
         "model": part.name,
