@@ -286,7 +286,14 @@ def make_expansion():
     return ExpansionResult(**COMMON, header={}, found={"leaves": np.eye(2)}, children=np.zeros((0, 3)))
 
 
+def make_diff():
+    from plica.compare import diff
+
+    return diff(make_facet(), make_kind())
+
+
 EXAMPLES = {
+    "DiffResult": make_diff,
     "ManyResult": make_many,
     "ExpansionResult": make_expansion,
     "DistortionResult": make_distortion,

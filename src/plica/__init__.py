@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from plica.analyses.spectrum import admissible_sets, removed_rows, spectrum
     from plica.analyses.units import unit_maps
     from plica.certificates import certify, verify
+    from plica.compare import diff
     from plica.core.domain import Ball, Box, Plane, Segment
     from plica.core.network import Network
     from plica.core.polyhedron import Polyhedron
@@ -68,6 +69,7 @@ _HOMES = {
     "plica.analyses.spectrum": ("admissible_sets", "removed_rows", "spectrum"),
     "plica.analyses.units": ("unit_maps",),
     "plica.certificates": ("certify", "verify"),
+    "plica.compare": ("diff",),
     "plica.core.domain": ("Ball", "Box", "Plane", "Segment"),
     "plica.core.network": ("Network",),
     "plica.core.polyhedron": ("Polyhedron",),
@@ -118,6 +120,7 @@ __all__ = [
     "certify",
     "class_probabilities",
     "conv_spectrum",
+    "diff",
     "fooling_map",
     "fooling_rate",
     "impostor",

@@ -29,6 +29,7 @@ RESULTS = {
     "EqualActivationResult": "plica.analyses.units.result:EqualActivationResult",
     "UnitClustersResult": "plica.analyses.units.result:UnitClustersResult",
     "UnitMapsResult": "plica.analyses.units.result:UnitMapsResult",
+    "DiffResult": "plica.compare:DiffResult",
     "ManyResult": "plica.jobs.result:ManyResult",
     "ExpansionResult": "plica.jobs.result:ExpansionResult",
     "ReportResult": "plica.experiments.report.job:ReportResult",

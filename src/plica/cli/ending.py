@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+DIFFERENT = 1  # of diff alone, as of diff(1)
 BAD_INPUT = 2
 BUDGET_REACHED = 3
 INTERRUPTED = 130

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -70,13 +71,32 @@ class Result:
         return f"{first}\n{body}" if body else first
 
     def _repr_html_(self) -> str:
-        import html
+        return str(_shown("plica.show.tables", "to_html")(self))
 
-        return f"<pre>{html.escape(repr(self))}</pre>"
+    def plot(self, **options: Any) -> Any:
+        """Draw the result with matplotlib, where its type has a picture; see `plica.show.plot.plot`."""
+        return _shown("plica.show.plot", "plot")(self, **options)
+
+    def to_dataframe(self) -> Any:
+        """The result's rows (inputs, layers, units) as a pandas DataFrame; see `plica.show.tables.to_dataframe`."""
+        return _shown("plica.show.tables", "to_dataframe")(self)
+
+    def to_csv(self) -> str:
+        """The result's rows as CSV; see `plica.show.tables.to_csv`."""
+        return str(_shown("plica.show.tables", "to_csv")(self))
+
+    def to_latex(self) -> str:
+        """The result's rows as a LaTeX tabular; see `plica.show.tables.to_latex`."""
+        return str(_shown("plica.show.tables", "to_latex")(self))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in the result as plain Python values, fit for JSON."""
         return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+
+def _shown(module: str, name: str) -> Any:
+    """A function of `plica.show`, by name: how results look is decided there, and results do not depend on it."""
+    return getattr(import_module(module), name)
 
 
 def _plain(value: Any) -> Any:
