@@ -186,7 +186,7 @@ def test_torus_blocks_err_by_less_than_stated():
             for o, i, u, v in np.ndindex(*torus.weight.shape[1:]):
                 (p, r), (q, s) = divmod(u * dilation[0] % 12, stride[0]), divmod(v * dilation[1] % 12, stride[1])
                 turn = a * p / torus.grid[0] + b * q / torus.grid[1]
-                column = (i * stride[0] + r) * stride[1] + s
+                column = (r * stride[1] + s) * torus.weight.shape[2] + i
                 slow[o, column] += float(torus.weight[g, o, i, u, v]) * np.exp(2j * np.pi * turn)
             assert np.linalg.norm(slow - exact[g, f].numpy()) <= 50 * torus.error
 

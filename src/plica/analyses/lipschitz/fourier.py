@@ -3,11 +3,11 @@
 On a torus of n places per axis a convolution of stride s, s dividing n, commutes with shifts by s. Its matrix is
 unitarily equivalent to (n / s) blocks per axis: with input place n' = s t + r (phase r),
 
-    A(xi)[o, (i, r)] = sum over kernel places u with (d u mod n) mod s = r of  w[o, i, u] exp(2 pi i xi t_u / (n / s)),
+    A(xi)[o, (r, i)] = sum over kernel places u with (d u mod n) mod s = r of  w[o, i, u] exp(2 pi i xi t_u / (n / s)),
 
 t_u = (d u mod n) div s (Szegedy et al. 2013, eq. (1), with the factor 1/stride that the printed frequencies lack, and a
 grid as large as the image). Padding and shifts do not matter: they are unitary on the torus. Kernels are small, so the
-sums are evaluated as products with small matrices of roots of unity, which costs less than a transform of the padded
+sums are evaluated as products with matrices of roots of unity, which costs no more than a transform of the padded
 kernel, and whose rounding errors are those of inner products.
 """
 
@@ -74,13 +74,13 @@ class Torus:
     def error(self) -> float:
         """Bound on the Frobenius norm of the rounding error of any block.
 
-        An entry is a sum S of |weights| times unit roots, in one product per axis. Roots err by at most 2u each in
-        both parts, so by 3u; a complex inner product of k terms is two real ones of 2k terms, and errs by at most
-        sqrt(2) gamma_2k (Higham, Accuracy and Stability, s. 3.1) of its terms' absolute values. Together no entry errs
-        by more than gamma_c S, c = sum over axes of 3 k + 8, and the S of a block have Frobenius norm at most
-        sqrt(places) |w|_F by Cauchy-Schwarz.
+        An entry is a sum of weights times products of unit roots, one root per axis. A root errs by at most 2u in both
+        parts, so by 3u, and a product of two by 3u more; a complex inner product of k terms is two real ones of 2k
+        terms, and errs by at most sqrt(2) gamma_2k (Higham, Accuracy and Stability, s. 3.1) of its terms' absolute
+        values, whose sum is S. Together no entry errs by more than gamma_c S, c = 3 k + 8 axes, k all kernel places,
+        and the S of a block have Frobenius norm at most sqrt(k) |w|_F by Cauchy-Schwarz.
         """
-        roundings = sum(3 * k + 8 for k in self.weight.shape[3:])
+        roundings = 3 * math.prod(self.weight.shape[3:]) + 8 * len(self.size)
         return float(raised(gamma(roundings) * self.frobenius, 4)) if self.frobenius else 0.0
 
     def multiplicity(self) -> np.ndarray:
@@ -98,39 +98,36 @@ class Torus:
         per_row = len(self.weight) * math.prod(self.half[1:]) * rows * columns * 16
         step = max(1, min(self.half[0], max_bytes // max(per_row, 1)))
         rest = math.prod(self.half[1:])
-        roots = [self._roots(axis) for axis in range(len(self.size))]
         for start in range(0, self.half[0], step):
             stop = min(start + step, self.half[0])
-            yield slice(start * rest, stop * rest), self._blocks([roots[0][start:stop], *roots[1:]])
+            yield slice(start * rest, stop * rest), self._blocks(start, stop)
 
-    def _roots(self, axis: int) -> Tensor:
-        """Roots of unity of one axis by frequency, phase and kernel place; zero where the phase does not fit."""
-        m, s = self.grid[axis], self.stride[axis]
-        places = np.arange(self.weight.shape[3 + axis]) * self.dilation[axis] % self.size[axis]
-        frequency = np.arange(self.half[axis])
-        values = unit_roots(m)[np.outer(frequency, places // s) % m]
-        fits = places % s == np.arange(s)[:, None]
-        return torch.from_numpy(values[:, None, :] * fits)
+    def phases(self, start: int, stop: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """For every phase: its number, the flat kernel places that have it, and their roots (frequencies, places)."""
+        kernel = self.weight.shape[3:]
+        for number, phase in enumerate(np.ndindex(*self.stride)):
+            picked, roots = [], np.ones((1, 1), dtype=complex)
+            for axis, r in enumerate(phase):
+                m, s = self.grid[axis], self.stride[axis]
+                place = np.arange(kernel[axis]) * self.dilation[axis] % self.size[axis]
+                picked.append(np.flatnonzero(place % s == r))
+                frequency = np.arange(start, stop) if axis == 0 else np.arange(self.half[axis])
+                own = unit_roots(m)[np.outer(frequency, place[picked[-1]] // s) % m]
+                roots = (roots[:, None, :, None] * own[None, :, None, :]).reshape(
+                    len(roots) * len(own), roots.shape[1] * own.shape[1]
+                )
+            flat = np.ravel_multi_index(np.ix_(*picked), kernel).ravel()
+            yield number, torch.from_numpy(flat), torch.from_numpy(roots)
 
-    def _blocks(self, roots: list[Tensor]) -> Tensor:
-        """Blocks for some roots of the first axis; one product per axis, the last axis first."""
+    def _blocks(self, start: int, stop: int) -> Tensor:
+        """Blocks at the frequencies start to stop of the first axis: one product per phase."""
         groups, rows, columns = self.weight.shape[:3]
-        value = self.weight
-        for axis, root in reversed(list(enumerate(roots))):
-            value = value.movedim(3 + axis, -1)  # contracted; (frequency, phase) take its place at the end
-            flat = root.flatten(0, 1)
-            if value.is_complex():
-                value = value @ flat.T
-            else:
-                value = torch.complex(value @ flat.real.T, value @ flat.imag.T)
-            value = value.unflatten(-1, root.shape[:2])
-        # axes now: groups, rows, columns, then (frequency, phase) from the last spatial axis to the first
-        spatial = len(roots)
-        frequency = [3 + 2 * (spatial - 1 - axis) for axis in range(spatial)]
-        phase = [f + 1 for f in frequency]
-        value = value.permute(0, *frequency, 1, 2, *phase)
-        count = math.prod(r.shape[0] for r in roots)
-        return value.reshape(groups, count, rows, columns * math.prod(self.stride))
+        flat = self.weight.flatten(3).permute(0, 3, 1, 2).flatten(2)  # (groups, places, rows * columns)
+        parts = [roots @ flat[:, places].to(roots.dtype) for _, places, roots in self.phases(start, stop)]
+        shape = (groups, -1, rows, columns)
+        if len(parts) == 1:
+            return parts[0].reshape(shape)
+        return torch.stack([part.reshape(shape) for part in parts], dim=3).flatten(3)
 
 
 @lru_cache(maxsize=64)

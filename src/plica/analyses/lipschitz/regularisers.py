@@ -177,18 +177,15 @@ class DifferentiableTorus(Torus):
     def with_blocks(self, blocks: Tensor) -> DifferentiableTorus:
         """The kernel whose blocks are nearest to given ones: their inverse transform on the kernel's support."""
         groups, rows, columns, *kernel = self.weight.shape
-        stride = self.stride
-        value = blocks.reshape(groups, *self.half, rows, columns, *stride)
-        multiplicity = torch.from_numpy(self.multiplicity().reshape(self.half).copy()).double()
-        spread = multiplicity.reshape(1, *self.half, *(1,) * (2 + len(stride)))
-        value = value * spread
-        axes = len(stride)
-        for axis in range(axes):  # contract frequency and phase of one axis with the conjugate roots
-            value = value.movedim(1, -1).movedim(3 + axes - 1 - axis, -1)
-            root = self._roots(axis).conj()  # (frequency, phase, kernel)
-            value = torch.einsum("...fr,fru->...u", value, root)
-        weight = value.real / math.prod(self.grid)
-        return DifferentiableTorus(weight.reshape(groups, rows, columns, *kernel), self.size, stride, self.dilation)
+        multiplicity = torch.from_numpy(self.multiplicity().copy()).double()
+        value = blocks.reshape(groups, len(multiplicity), rows, -1, columns) * multiplicity[:, None, None, None]
+        weight = torch.zeros(groups, rows, columns, math.prod(kernel), dtype=torch.float64)
+        for number, places, roots in self.phases(0, self.half[0]):
+            part = torch.einsum("gfoi,fu->goiu", value[:, :, :, number], roots.conj())
+            weight[..., places] = part.real / math.prod(self.grid)
+        return DifferentiableTorus(
+            weight.reshape(groups, rows, columns, *kernel), self.size, self.stride, self.dilation
+        )
 
 
 def _weight(layer: nn.Module) -> Tensor:

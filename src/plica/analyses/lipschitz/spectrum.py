@@ -166,18 +166,20 @@ def _values(torus: Torus, progress: Progress) -> tuple[np.ndarray, float]:
     for done, blocks in torus.blocks(progress.max_bytes // 4):
         progress.check()
         progress.report("frequencies", done.stop, len(weights))
-        upper = max(upper, norm_upper(blocks.flatten(0, 1), torus.error))
-        found = block_values(blocks).numpy()
+        blocks = blocks.flatten(0, 1)
+        products = gram(blocks)
+        squares = torch.linalg.eigvalsh(products)
+        upper = max(upper, norm_upper(blocks, torus.error, products=products, guess=float(squares.max())))
+        found = _roots(blocks, squares).unflatten(0, (len(torus.weight), -1)).numpy()
         for times in (1, 2):
             parts += [found[:, weights[done] == times].ravel()] * times
     return np.sort(np.concatenate(parts))[::-1].copy(), upper
 
 
-def block_values(blocks: Tensor) -> Tensor:
-    """Singular values of matrices in the last two axes, ascending; differentiable no further."""
-    squares = torch.linalg.eigvalsh(gram(blocks)).clamp(min=0.0)
-    values = squares.sqrt()
-    hard = squares[..., 0] < GRAM_RATIO * squares[..., -1]
+def _roots(blocks: Tensor, squares: Tensor) -> Tensor:
+    """Singular values from the eigenvalues of the Gram matrices; from the blocks where these are too far apart."""
+    values = squares.clamp(min=0.0).sqrt()
+    hard = squares[:, 0] < GRAM_RATIO * squares[:, -1]
     if bool(hard.any()):
         values[hard] = torch.linalg.svdvals(blocks[hard]).flip(-1)
     return values

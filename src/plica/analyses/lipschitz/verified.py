@@ -54,7 +54,7 @@ def squared_norms(blocks: Tensor) -> Tensor:
     return (parts * parts).sum(-1)
 
 
-def norm_upper(blocks: Tensor, error: float = 0.0) -> float:
+def norm_upper(blocks: Tensor, error: float = 0.0, *, products: Tensor | None = None, guess: float = 0.0) -> float:
     """Proven upper bound of the largest spectral norm of some matrices.
 
     Parameters
@@ -63,6 +63,10 @@ def norm_upper(blocks: Tensor, error: float = 0.0) -> float:
         float64 or complex128.
     error : float
         Bound on the Frobenius norm by which every matrix may differ from the one that is meant.
+    products : Tensor, optional
+        `gram` of the blocks, when already known.
+    guess : float
+        The largest eigenvalue of these, when already computed in floats; need not be right.
 
     Returns
     -------
@@ -76,20 +80,21 @@ def norm_upper(blocks: Tensor, error: float = 0.0) -> float:
     """
     if not blocks.numel():
         return error
-    squares = squared_norms(blocks)
-    largest = float(squares.max())
+    products = gram(blocks) if products is None else products
+    largest = float(products.diagonal(dim1=-2, dim2=-1).real.sum(-1).max())  # the largest squared Frobenius norm
     if largest == 0.0 and not bool((blocks != 0).any()):
         return error
     if not 1.0 / SAFE < largest < SAFE:
         return math.inf
     terms = blocks.shape[-2] * blocks.shape[-1]
-    trace = raised(largest, terms)
+    trace = raised(largest, 2 * terms + 8)
     rounding = raised(gamma(index(max(blocks.shape[-2:]), blocks) + 2) * trace, 2)
-    square = raised(largest_eigenvalue(gram(blocks)) + rounding, 2)
+    top = largest_eigenvalue(products, guess)
+    square = raised(top + rounding, 2)
     return float(raised(raised(math.sqrt(square), 2) + error, 1))
 
 
-def largest_eigenvalue(matrices: Tensor) -> float:
+def largest_eigenvalue(matrices: Tensor, guess: float = 0.0) -> float:
     """Proven upper bound of the largest eigenvalue of some Hermitian matrices with nonnegative diagonal.
 
     Notes
@@ -105,8 +110,8 @@ def largest_eigenvalue(matrices: Tensor) -> float:
     if slack > 0.1:
         return math.inf
     todo, tau, margin = matrices, 0.0, 4.0 * slack + 16 * UNIT
-    for _ in range(60):
-        guess = _largest_guess(todo)
+    for attempt in range(60):
+        guess = _largest_guess(todo) if attempt or not guess > 0 else guess
         if not math.isfinite(guess):
             return math.inf
         if guess <= tau:  # the guess does not explain the failure
@@ -125,7 +130,7 @@ def _chunk(matrices: Tensor) -> int:
 
 def _fails(matrices: Tensor, tau: float) -> Tensor:
     """Which matrices tau I - G have no Cholesky factor, boolean."""
-    shifted = -matrices
+    shifted = matrices.neg()
     shifted.diagonal(dim1=-2, dim2=-1).add_(tau)
     factor, info = torch.linalg.cholesky_ex(shifted)
     diagonal = factor.diagonal(dim1=-2, dim2=-1).real
