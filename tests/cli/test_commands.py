@@ -62,7 +62,10 @@ def test_version():
     import plica
 
     done = run("--version")
-    assert (done.exit_code, done.stdout) == (0, f"plica {plica.__version__}\n")
+    lines = done.stdout.splitlines()
+    assert (done.exit_code, lines[0]) == (0, f"plica {plica.__version__}")
+    assert {"python", "torch", "numpy", "highspy", "onnx"} <= {line.split()[0] for line in lines}
+    assert f"numpy {np.__version__}" in lines
 
 
 @pytest.mark.parametrize("command", [[], *([c.name] for c in app.registered_commands)])

@@ -18,10 +18,11 @@ def info(
     model: opt.Model,
     input_shape: opt.InputShape = None,
     trust_pickle: opt.TrustPickle = False,
+    out: opt.Out = None,
     as_json: opt.Json = False,
 ) -> None:
     """Show a model's layers: the names and indices that --layer takes, shapes, units, and what loading changed."""
     from plica.loaders import info as describe
 
     net = open_model(ModelOptions(model, input_shape, trust_pickle))
-    finish(describe(net), as_json=as_json)
+    finish(describe(net), as_json=as_json, out=out)

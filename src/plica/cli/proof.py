@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from plica.cli import options as opt
-from plica.cli.ending import BAD_INPUT, finish
+from plica.cli.ending import BAD_INPUT, as_text, finish
 from plica.cli.live import progress
 from plica.cli.reading import DataOptions, ModelOptions, open_images, open_model
 from plica.errors import ArgumentError
@@ -42,6 +42,7 @@ def certify(
     trust_pickle: opt.TrustPickle = False,
     max_seconds: opt.MaxSeconds = None,
     threads: opt.Threads = None,
+    as_json: opt.Json = False,
 ) -> None:
     """Write what proves a saved result for one image, so that anyone can check it."""
     from plica.certificates import certify as write
@@ -57,14 +58,14 @@ def certify(
             raise ArgumentError(f"{data} has {len(images)} images; there is no image {index} (they count from 0).")
     with progress(max_seconds) as watch:
         written = write(saved, net, images, path=path, index=index, progress=watch)
-    typer.echo(f"saved: {written}")
+    typer.echo(as_text({"saved": str(written)}) if as_json else f"saved: {written}")
 
 
-def verify(certificate: Certificate, model: ModelFile, as_json: opt.Json = False) -> None:
+def verify(certificate: Certificate, model: ModelFile, out: opt.Out = None, as_json: opt.Json = False) -> None:
     """Check a certificate against a model's file, in integers. Exit code 0: accepted; 2: refused."""
     from plica.certificates import verify as check
 
     result = check(certificate, model)
-    finish(result, as_json=as_json)
+    finish(result, as_json=as_json, out=out)
     if not result:
         raise typer.Exit(BAD_INPUT)
