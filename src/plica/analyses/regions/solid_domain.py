@@ -9,7 +9,7 @@ from math import lcm
 
 import numpy as np
 
-from plica.analyses.regions.solid_exact import Solid, reduced
+from plica.analyses.regions.solid_exact import Point, Solid, reduced
 from plica.core.domain import Ball, Box
 from plica.core.exact.columns import to_integers
 from plica.core.polyhedron import Polyhedron, corners
@@ -34,6 +34,8 @@ class Domain:
         Only cells that meet its interior count.
     projective : bool
         The variables are y, in the simplex y >= 0, sum y <= 1, and the network reads y / (1 - sum y).
+    integers : tuple of integer rows, optional
+        Positive multiples of the exact rows, where `rows` are rounded, with entries up to 1.
     """
 
     rows: np.ndarray
@@ -41,6 +43,7 @@ class Domain:
     solid: Solid
     ball: Ball | None = None
     projective: bool = False
+    integers: tuple[Point, ...] | None = None
 
 
 def domain_of(where: Box | Polyhedron | Ball, d: int) -> Domain:
@@ -118,4 +121,6 @@ def _polyhedron(where: Polyhedron) -> Domain:
 
 def exact_row(domain: Domain, i: int) -> tuple[int, ...]:
     """Row i of a domain, times a positive number: integers."""
+    if domain.integers is not None:
+        return domain.integers[i]
     return tuple(int(v) for v in to_integers(domain.rows[i])[0])

@@ -109,7 +109,7 @@ class Exactly:
 
     def line(self, code: int, branches: np.ndarray) -> tuple[np.ndarray, float]:
         """Row behind a code in floats, and how far it is off in the domain."""
-        if exact.decode(code)[0] < 0:
+        if exact.decode(code)[0] < 0 and self.domain.integers is None:
             return self.domain.rows[code], 0.0
         row = self.row(code, branches)
         scale = max(map(abs, row))
