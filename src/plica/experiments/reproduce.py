@@ -18,6 +18,7 @@ from plica.store import load_result, save, stamped
 
 # Modules with a table FIGURES: one `Row` per figure or table of the paper.
 PAPERS: dict[str, str] = {
+    "behrmann2018": "plica.experiments.behrmann2018",
     "carlsson2017": "plica.experiments.carlsson2017",
 }
 QUICK_SECONDS = 600.0
