@@ -10,7 +10,7 @@ import typer
 from plica.cli import options as opt
 from plica.cli.ending import finish
 from plica.cli.live import progress
-from plica.cli.reading import DataOptions, ModelOptions, open_images, open_model, plain, stamped_result
+from plica.cli.reading import DataOptions, ModelOptions, open_images, open_model, plain, property_case, stamped_result
 from plica.cli.reading import layer as read_layer
 from plica.errors import ArgumentError
 
@@ -45,6 +45,8 @@ def lipschitz(
     data: Images = None,
     image: Image = 0,
     radius: Radius = 0.01,
+    property_: opt.Property = None,
+    case: opt.Case = None,
     max_pieces: MaxPieces = 200,
     split: opt.Split = "test",
     scale: opt.Scale = None,
@@ -66,11 +68,13 @@ def lipschitz(
     for notice in net.origin.notices:
         typer.echo(f"note: {notice}", err=True)
     read = None if data is None else DataOptions(data, split, scale, mean, std, layout, None, image + 1)
-    domain = _domain(net, (lower, upper), read, image, radius)
+    asked = property_case(property_, case, net)
+    domain = _domain(net, (lower, upper), read, image, radius) if asked is None else asked.domain
     settings: dict[str, Any] = {"tight": tight, "tolerance": tolerance, "max_pieces": max_pieces}
     with progress(max_seconds) as watch:
         result = compute(net, domain=domain, progress=watch, **settings)
-    given = {"lower": lower, "upper": upper, "image": image, "radius": radius}
+    given: dict[str, Any] = {"lower": lower, "upper": upper, "image": image, "radius": radius, "case": case}
+    given["property"] = None if property_ is None else str(property_)
     options = {**settings, **given, **plain(opened), **({} if read is None else plain(read))}
     finish(stamped_result(result, net, None, options), as_json=as_json, out=out)
 

@@ -41,6 +41,12 @@ Limit = Annotated[int, typer.Option(help="Use so many images.", min=1, rich_help
 
 Layer = Annotated[str, typer.Option(help="Name or index of the layer, as `plica info` prints them.")]
 
+Property = Annotated[
+    Path | None,
+    typer.Option("--property", help="A .vnnlib file whose box (and outputs) are taken.", metavar="FILE"),
+]
+Case = Annotated[int | None, typer.Option(help="Which case of --property, from 0. Needed when it has several.", min=0)]
+
 Device = Annotated[str, typer.Option(help="Where torch computes: cpu, cuda.", rich_help_panel=_RUN)]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", rich_help_panel=_RUN)]
 Threads = Annotated[int | None, typer.Option(help="Threads that torch may use.", min=1, rich_help_panel=_RUN)]

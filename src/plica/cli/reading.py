@@ -14,6 +14,7 @@ from plica.errors import ArgumentError
 if TYPE_CHECKING:
     from plica.core.network import Network
     from plica.loaders.images import ImageSet
+    from plica.loaders.vnnlib import Case
 
 
 def shape(text: str | None) -> tuple[int, ...] | None:
@@ -125,6 +126,23 @@ def open_both(opened: ModelOptions, read: DataOptions) -> tuple[Network, ImageSe
     for notice in (*net.origin.notices, *images.notices):
         typer.echo(f"note: {notice}", err=True)
     return net, images
+
+
+def property_case(path: Path | None, index: int | None, net: Network) -> Case | None:
+    """One case of a property file that fits the network; None without a file."""
+    import math
+
+    from plica.loaders.vnnlib import read_vnnlib
+
+    if path is None:
+        return None
+    prop, sizes = read_vnnlib(path), (math.prod(net.input_shape), math.prod(net.output_shape))
+    if (prop.inputs, prop.outputs) != sizes:
+        raise ArgumentError(
+            f"--property {path}: it has {prop.inputs} inputs and {prop.outputs} outputs, the network {sizes[0]} and "
+            f"{sizes[1]}."
+        )
+    return prop.case(index)
 
 
 def stamped_result(result: Any, net: Network | None, data: Any, options: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from plica.cli import options as opt
 from plica.cli.ending import finish
 from plica.cli.live import progress
 from plica.cli.preimage import _array
-from plica.cli.reading import DataOptions, ModelOptions, open_both, open_model, plain, stamped_result
+from plica.cli.reading import DataOptions, ModelOptions, open_both, open_model, plain, property_case, stamped_result
 from plica.cli.reading import layer as read_layer
 from plica.errors import ArgumentError
 
@@ -86,6 +86,8 @@ def preimage_of(
     wins: Annotated[int | None, typer.Option(help="Number of the unit that is to be a largest one, from 0.")] = None,
     y: Annotated[Path | None, typer.Option(help="Outputs, as .npy or .csv.", metavar="FILE")] = None,
     tolerance: Annotated[float, typer.Option(help="How far each unit may be from --y.", min=0.0)] = 0.0,
+    property_: opt.Property = None,
+    case: opt.Case = None,
     lower: Lower = None,
     upper: Upper = None,
     max_pieces: MaxPieces = 10_000,
@@ -99,18 +101,20 @@ def preimage_of(
     """Find all inputs that a layer sends to given outputs (--y), or that make one unit a largest one (--wins)."""
     from plica.analyses.preimage import preimage_of as union_of
 
-    if (wins is None) == (y is None):
-        raise ArgumentError("Give either --wins UNIT or --y FILE.")
+    if sum(given is not None for given in (wins, y, property_)) != 1:
+        raise ArgumentError("Give either --wins UNIT, --y FILE or --property FILE.")
     opened = ModelOptions(model, input_shape, trust_pickle, "cpu", threads)
     net = open_model(opened)
-    target = wins if y is None else (_array(y), tolerance)
+    asked = property_case(property_, case, net)
+    target = asked.target if asked is not None else wins if y is None else (_array(y), tolerance)
     assert target is not None
     with progress(max_seconds) as watch:
-        box = _box(_size(net, None), lower, upper, None, 0.0)
+        box = _box(_size(net, None), lower, upper, None, 0.0) if asked is None else asked.domain
         result = union_of(net, target, layer=read_layer(layer), domain=box, progress=watch).result(max_pieces)
     options = {
         "layer": layer, "wins": wins, "y": None if y is None else str(y), "tolerance": tolerance, "lower": lower,
-        "upper": upper, "max_pieces": max_pieces, **plain(opened),
+        "upper": upper, "max_pieces": max_pieces, "case": case,
+        "property": None if property_ is None else str(property_), **plain(opened),
     }  # fmt: skip
     finish(stamped_result(result, net, None, options), as_json=as_json, out=out)
 
