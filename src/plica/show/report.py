@@ -17,6 +17,7 @@ from plica.show.sections.forget import MEANING, best_pair
 
 __all__ = ["ModelPart", "ReportData", "render"]
 
+FILES = ("report", "regionmap")  # styles and scripts of the page
 SURE = {
     Standing.CERTIFIED: "checked in integers",
     Standing.RIGOROUS: "float, error bound proven",
@@ -70,8 +71,8 @@ def _environment() -> Environment:
     loader = environment.loader
     assert loader is not None
     environment.globals.update(
-        css=Markup(loader.get_source(environment, "report.css")[0]),
-        js=Markup(loader.get_source(environment, "report.js")[0]),
+        css=Markup("\n".join(loader.get_source(environment, f"{name}.css")[0] for name in FILES)),
+        js=Markup("\n".join(loader.get_source(environment, f"{name}.js")[0] for name in FILES)),
         hatchings=charts.patterns(),
         swatch=charts.swatch,
         plural=words.plural,
