@@ -16,7 +16,8 @@ from plica.core.polyhedron import Polyhedron
 from plica.core.progress import DEFAULT_BYTES, refuse_above
 from plica.core.result import Standing
 from plica.core.search.decided import ExactPiece, exact_piece
-from plica.core.search.tree import EXACT_COLUMNS, Found
+from plica.core.search.found import Found
+from plica.core.search.leaf import EXACT_COLUMNS
 from plica.core.solve import linear_program
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class UnionPiece:
     @property
     def point(self) -> np.ndarray:
         """A point of the piece, rounded to floats, flat; `exact_point` is not rounded."""
-        return np.array([float(v) for v in self.found.point])
+        return self.found.near
 
     @property
     def exact_point(self) -> tuple:
@@ -67,7 +68,7 @@ class UnionPiece:
     @property
     def ambient(self) -> int:
         """Number of input variables."""
-        return len(self.found.point)
+        return int(np.prod(self.net.input_shape))
 
     @cached_property
     def exact(self) -> ExactPiece | None:
@@ -79,13 +80,23 @@ class UnionPiece:
     @property
     def standing(self) -> Standing:
         """How dimension and boundedness are known."""
-        return Standing.NUMERICAL if self.exact is None else Standing.CERTIFIED
+        if self.exact is not None:
+            return Standing.CERTIFIED
+        known = self.found.dimension is not None and (self._boxed or self.endless)
+        return Standing.RIGOROUS if known else Standing.NUMERICAL
+
+    @property
+    def _boxed(self) -> bool:
+        """Whether the domain bounds everything."""
+        return self.domain is not None and bool(np.isfinite([self.domain.lower, self.domain.upper]).all())
 
     @cached_property
     def dimension(self) -> int:
         """Dimension of the closed piece."""
         if self.exact is not None:
             return self.exact.dimension
+        if self.found.dimension is not None:
+            return self.found.dimension
         G, h, E, e = self._rows
         body = G[~self._implied(G, h, E, e)] if len(G) else G
         flat = np.vstack([E, G[self._implied(G, h, E, e)]]) if len(body) < len(G) else E
@@ -96,7 +107,7 @@ class UnionPiece:
         """Whether the piece is bounded."""
         if self.exact is not None:
             return self.exact.is_bounded
-        if self.domain is not None and np.isfinite([self.domain.lower, self.domain.upper]).all():
+        if self._boxed:
             return True
         return not self.endless and self._recession_is_zero()
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from plica.core.network import INPUT
 from plica.core.search.decided import exact_piece
+from plica.core.search.found import Found
+from plica.core.search.leaf import EXACT_COLUMNS
 from plica.core.search.point import exact_point
-from plica.core.search.tree import EXACT_COLUMNS, Found
 from plica.errors import DataError
 
 if TYPE_CHECKING:

@@ -129,7 +129,7 @@ class Preimage:
             self._end = Completeness.INFEASIBLE if empty else Completeness.COMPLETE if complete else Completeness.BUDGET
             return False
         self._found.append(self._piece(found))
-        self._held += 200 * len(found.point) + sum(b.nbytes for b in found.branches.values())
+        self._held += 200 * self.graph.spans[INPUT].stop + sum(b.nbytes for b in found.branches.values())
         self.progress.report(f"pieces of {self.question.layer}", len(self._found))
         if self._held > self.progress.max_bytes:
             self._end = Completeness.BUDGET
@@ -350,7 +350,7 @@ class Preimage:
             branches={name: np.array([p.branches[name] for p in self._found]) for name in names},
             lower=self._search.low.copy(),
             upper=self._search.high.copy(),
-            counts={k: int(getattr(tally, k)) for k in ("nodes", "programs", "pruned", "unproven")},
+            counts={k: int(getattr(tally, k)) for k in ("nodes", "programs", "pruned", "cuts", "ties", "unproven")},
             reason=self._reason(kind),
         )
 

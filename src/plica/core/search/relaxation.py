@@ -7,12 +7,14 @@ which all strict rows must be positive. A branch that is taken becomes bounds of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
 
 from plica.core.choice import MaxOver, Piecewise
 from plica.core.exact.floats import UNIT
+from plica.core.network import INPUT
 from plica.core.search.blocks import FINAL, Blocks
 from plica.core.search.bounds import TINY, Bounds, _corner_values, _lost, tables
 from plica.core.search.conditions import Conditions
@@ -90,6 +92,7 @@ class Relaxation:
         lower[: graph.columns], upper[: graph.columns] = known.low, known.high
         lower[self.slack], upper[self.slack] = 0.0, 1.0
         build = _Builder(n)
+        defined = []
         size = np.maximum(np.abs(known.low), np.abs(known.high))
         self.units: dict[str, _Unit] = {}
         for name, rows in graph.rows.items():
@@ -100,7 +103,7 @@ class Relaxation:
             wide = sp.csr_array(sp.hstack([rows.matrix, sp.csr_array((rows.matrix.shape[0], n - graph.columns))]))
             lost = _lost(rows, size)
             lost = np.where(np.isfinite(lost), lost, 0.0)  # without bounds the rounded rows stand for the exact ones
-            build.add(sp.csr_array(eye - wide), rows.offset - lost, rows.offset + lost)
+            defined.append(build.add(sp.csr_array(eye - wide), rows.offset - lost, rows.offset + lost))
             if name in graph.spans:
                 op = graph.network[name].op
                 make = self._scalar if isinstance(op, Piecewise) else self._maximum
@@ -109,12 +112,15 @@ class Relaxation:
         cost = np.zeros(n)
         cost[self.slack] = -1.0
         sides = np.concatenate(build.low), np.concatenate(build.high)
+        self.defined = np.zeros(build.count, dtype=bool)  # rows that every input satisfies with equality
+        self.defined[np.concatenate(defined)] = True
         self.program = WarmProgram(cost, sp.csr_array(sp.vstack(build.parts, format="csr")), (lower, upper), sides)
 
     def _conditions(self, build: _Builder, lower: np.ndarray, upper: np.ndarray) -> None:
         """Conditions on one unit become bounds of its column, others rows."""
         span = self.reads[FINAL]
         h, e_low, e_high = self.conditions.floats()
+        self.pinned: list[int] = []  # variables with one value, rounded outward to an interval
         for A, low, high in ((self.conditions.G, np.full(len(h), -np.inf), h), (self.conditions.E, e_low, e_high)):
             single = (np.diff(A.indptr) == 1) & np.array(
                 [abs(A.data[p]) == 1 if p < len(A.data) else False for p in A.indptr[:-1]], dtype=bool
@@ -123,6 +129,7 @@ class Relaxation:
                 j, sign = span.start + A.indices[A.indptr[i]], A.data[A.indptr[i]]
                 ends = (low[i], high[i]) if sign > 0 else (-high[i], -low[i])
                 lower[j], upper[j] = max(lower[j], ends[0]), min(upper[j], ends[1])
+                self.pinned += [int(j)] if A is self.conditions.E else []
             rest = np.flatnonzero(~single)
             if len(rest):
                 left = sp.csr_array((len(rest), span.start))
@@ -146,9 +153,21 @@ class Relaxation:
             chord = (most[1] - least[0]) / width
         units = np.flatnonzero(np.isfinite(chord) & (width > 0) & (chord != slopes).all(0))
         low, high = _levels(points[:, units], least[:, units], most[:, units], chord[units], slopes[:, units])
+        rising, falling = (
+            (np.diff(slopes[:, units], axis=0) >= 0).all(0),
+            (np.diff(slopes[:, units], axis=0) <= 0).all(0),
+        )
+        low, high = (
+            np.where(rising, -np.inf, low),
+            np.where(falling, np.inf, high),
+        )  # the branches themselves are better
         build.add(build.entries((h[units], 1.0), (z[units], -chord[units])), low, high)
         s = np.full(len(z), self.slack)
-        strict = build.add(build.entries((z, 1.0), (s, -1.0)), np.full(len(z), -np.inf), np.full(len(z), np.inf))
+        strict = build.add(
+            build.entries((np.where(_plain(op), h, z), 1.0), (s, -1.0)),
+            np.full(len(z), -np.inf),
+            np.full(len(z), np.inf),
+        )
         return _Unit(links, strict[None])
 
     def _maximum(self, name: str, op: MaxOver, build: _Builder) -> _Unit:
@@ -210,6 +229,63 @@ class Relaxation:
             if i >= 0:
                 program.row(i, root["row_lower"][i], root["row_upper"][i])
 
+    def cut(self, weights: np.ndarray, level: float) -> None:
+        """Add ``weights.input <= level``, which every input satisfies."""
+        columns = self.graph.spans[INPUT].start + np.flatnonzero(weights)
+        self.program.add_row(columns, weights[weights != 0], -np.inf, level)
+        self.defined = np.append(self.defined, False)
+        self.root["row_lower"] = np.append(self.root["row_lower"], -np.inf)
+        self.root["row_upper"] = np.append(self.root["row_upper"], level)
+
+    @cached_property
+    def inputs(self) -> dict[str, np.ndarray]:
+        """By value: the input column that each of its units reads, -1 for none (behind `reduced` there is one)."""
+        n = self.graph.spans[INPUT].stop
+        out = {}
+        for name, rows in self.graph.rows.items():
+            own = sp.csr_array(rows.matrix[:, :n])
+            column = np.full(own.shape[0], -1)
+            reading = np.flatnonzero(np.diff(own.indptr))
+            column[reading] = own.indices[own.indptr[reading]]
+            out[name] = column
+        return out
+
+    def t_range(self, taken: dict[str, np.ndarray], x: np.ndarray, room: float) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs (behind `reduced`) that serve a point of the relaxation as well as its own, unit by unit.
+
+        A unit on a flat branch may be anywhere on it, `room` inside; an undecided ReLU anywhere its output allows.
+        """
+        t = x[self.graph.spans[INPUT]]
+        low, high = t.copy(), t.copy()
+        for name, column in self.inputs.items():
+            units = np.flatnonzero(column >= 0)
+            if name not in taken or not isinstance(self.graph.network[name].op, Piecewise) or not len(units):
+                continue
+            z, columns = x[self.reads[name]][units], column[units]
+            ends = self._z_range(name, units, taken[name][units], x, room)
+            low[columns], high[columns] = t[columns] + np.minimum(ends[0] - z, 0), t[columns] + ends[1] - z
+            high[columns] = np.maximum(high[columns], low[columns])
+        return low, high
+
+    def _z_range(
+        self, name: str, units: np.ndarray, branches: np.ndarray, x: np.ndarray, room: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values of units that go with the outputs at a point."""
+        knots, slopes, _ = self.table(name)
+        z, h = x[self.reads[name]][units], x[self.graph.spans[name]][units]
+        low, high = z.copy(), z.copy()
+        padded = np.vstack([np.full(knots.shape[1], -np.inf), knots, np.full(knots.shape[1], np.inf)])
+        own = np.maximum(branches, 0)
+        flat = (branches >= 0) & (slopes[own, units] == 0)
+        low[flat], high[flat] = padded[own, units][flat] + room, padded[own + 1, units][flat] - room
+        if len(knots) == 1:
+            open_ = (branches < 0) & (slopes[0, units] == 0) & (slopes[1, units] == 1) & (knots[0, units] == 0)
+            below, above = self.known.below[name][units], self.known.above[name][units]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                chord = np.where(np.isfinite(below) & np.isfinite(above), h * (above - below) / above + below, -np.inf)
+            low[open_], high[open_] = np.minimum(chord, z)[open_], np.maximum(h, z)[open_]
+        return low, high
+
     def inner_point(self, taken: dict[str, np.ndarray], room: float) -> np.ndarray | None:
         """A point of a whole pattern's relaxation that keeps a distance from the weak sides as well; None if none."""
         p, value = self.program, self.reads[FINAL]
@@ -249,6 +325,14 @@ class Relaxation:
             assert isinstance(op, Piecewise)
             known[name] = tables(op)
         return known[name]
+
+
+def _plain(op: Piecewise) -> np.ndarray:
+    """Units whose output is what they read wherever it is above their first knot, 0 (ReLU)."""
+    knots, slopes, shifts = tables(op)
+    if len(knots) != 1:
+        return np.zeros(knots.shape[1], dtype=bool)
+    return (knots[0] == 0) & (slopes[1] == 1) & (shifts[1] == 0)
 
 
 def _levels(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from fractions import Fraction
 
 import numpy as np
 
-from plica.core.choice import MaxOver
+from plica.core.choice import MaxOver, Piecewise
 from plica.core.domain import Box
 from plica.core.exact import columns as exact
 from plica.core.network import INPUT
@@ -17,51 +15,20 @@ from plica.core.progress import Progress
 from plica.core.search.blocks import FINAL, Blocks
 from plica.core.search.bounds import Bounds, Taken, bound, possible
 from plica.core.search.conditions import Conditions
-from plica.core.search.decided import ExactPiece, exact_piece
-from plica.core.search.point import exact_point
+from plica.core.search.decided import exact_piece
+from plica.core.search.found import Found, Tally
+from plica.core.search.leaf import DEEP, EXACT_COLUMNS, Leaves
+from plica.core.search.reduced import Reduced, reduced
 from plica.core.search.relaxation import Literal, Relaxation
+from plica.core.search.shallow import shallow
+from plica.core.search.ties import Ties, behind, homogeneous
 from plica.errors import SolverError
 
 CLEAR = 1e-7  # strictness above this is taken for a point; below it nothing is concluded
-ROOM = (1e-4, 1e-6)  # distances from the weak sides that are tried for a point of a whole pattern
-EXACT_COLUMNS = 64  # inputs up to which every pattern is decided by its exact rows
+VIOLATED = 1e-9  # a unit's output nearer to its function than this is taken for it
 EXACT_LIFTED = 12_000  # entries of a relaxation up to which its emptiness is decided exactly
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """A pattern whose half-open piece has a point.
-
-    Attributes
-    ----------
-    branches : dict of ndarray
-        Flat branches of every choice.
-    point : tuple of Fraction
-        In the half-open piece, exactly.
-    piece : ExactPiece, optional
-        The exact rows, where they were needed.
-    """
-
-    branches: Taken
-    point: tuple[Fraction, ...]
-    piece: ExactPiece | None = None
-
-    @property
-    def key(self) -> bytes:
-        """Equal exactly for equal patterns."""
-        return b"".join(b.astype(np.int32).tobytes() for b in self.branches.values())
-
-
-@dataclass(eq=False)
-class Tally:
-    """What a search did, and what it could not prove."""
-
-    nodes: int = 0
-    programs: int = 0
-    pruned: int = 0
-    unproven: int = 0  # parts of the tree closed on the word of a float solver
-    undecided: list[Taken] = field(default_factory=list)  # patterns about which nothing is known
-    complete: bool = False
+ROUNDS = 4  # of cuts at one node
+COARSE = 1e-3  # rows of the input nearer than this to those wanted are not cut off
 
 
 class Search:
@@ -93,6 +60,7 @@ class Search:
         self.low = np.full(n, -np.inf) if domain is None else domain.lower
         self.high = np.full(n, np.inf) if domain is None else domain.upper
         self.small = n <= EXACT_COLUMNS
+        self.reduced: Reduced | None = None
         bounded = bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
         self.in_order = self.small and not graph.exact and not bounded  # rounded rows without bounds prove nothing
         self.witness = witness
@@ -103,8 +71,9 @@ class Search:
             self.preferred = branches
             point = tuple(witness.entry(i) for i in range(n))
             inside = all(a <= p <= b for a, p, b in zip(self.low.tolist(), point, self.high.tolist(), strict=True))
+            self._values = values
             if inside and conditions.holds(values[conditions.value]):
-                self.first = Found(branches, point)
+                self.first = Leaves(graph, conditions, domain, None).given(branches, point)
 
     def found(self) -> Iterator[Found]:
         """Yield every pattern once, the witness's own first.
@@ -145,19 +114,22 @@ class Search:
 
     def _descend(self, known: Bounds) -> Iterator[Found]:
         """Depth first, with an explicit stack: (length of the trail to keep, literal to add, point that fits)."""
-        self.relaxation = relaxation = Relaxation(self.graph, known, self.conditions)
+        self.relaxation = relaxation = self._relaxation(known)
         taken = {name: np.full(self._units(name), -1) for name in self.graph.spans if name != INPUT}
         self.options = {name: self._options(name, known) for name in taken}
+        self.scores = {name: self._scores(name, known) for name in taken}
         trail: list[Literal] = []
         for name, options in self.options.items():  # what the bounds settle stays
             if not options.any(0).all():
                 return
             for unit in np.flatnonzero(options.sum(0) == 1).tolist():
                 self._take((name, unit, int(options[:, unit].argmax())), taken)
-        stack: list[tuple[int, Literal | None, np.ndarray | None]] = [(0, None, None)]
+        stack: list[tuple[int, Literal | None, np.ndarray | None, np.ndarray | None]] = [
+            (0, None, self._start(taken), None)
+        ]
         while stack:
             self.progress.check()
-            depth, literal, point = stack.pop()
+            depth, literal, point, parent = stack.pop()
             while len(trail) > depth:
                 name, unit, branch = trail.pop()
                 taken[name][unit] = -1
@@ -167,6 +139,8 @@ class Search:
                 trail.append(literal)
             self.tally.nodes += 1
             if point is None:
+                point = self._raised(taken, literal, parent)
+            if point is None:
                 point = self._look(taken)
                 if point is None:
                     self.tally.pruned += 1
@@ -175,7 +149,79 @@ class Search:
             if choice is None:
                 yield from self._leaf(taken, point)
                 continue
-            stack += [(len(trail), *child) for child in reversed(self._children(choice, point))]
+            children = reversed(self._children(choice, point))
+            stack += [(len(trail), literal, at, point) for literal, at in children]
+
+    def _relaxation(self, known: Bounds) -> Relaxation:
+        """The root's program: over the input, or over the rows that read it where these are fewer."""
+        self.reduced = None if self.small else reduced(self.graph, self.low, self.high)
+        self.leaves = Leaves(self.graph, self.conditions, self.domain, self.reduced)
+        self.shallow = None
+        small = self.reduced
+        graph = self.graph
+        if small is not None:
+            graph, n = small.graph, self.graph.spans[INPUT].stop
+            low, high = np.concatenate([small.low, known.low[n:]]), np.concatenate([small.high, known.high[n:]])
+            known = Bounds(low, high, known.below, known.above, known.feasible)
+            self.shallow = shallow(graph, self.conditions) if small.free else None
+        relaxation = Relaxation(graph, known, self.conditions)
+        self.ties: Ties | None = None
+        if self.witness is not None and graph.exact and not self.small:
+            x = self.witness
+            start = [x.entry(i) for i in range(len(x.numerator))] if small is None else behind(graph, self._values)
+            self.ties = Ties(relaxation, self._values, start)
+        return relaxation
+
+    def _start(self, taken: Taken) -> np.ndarray | None:
+        """The witness as a point of the root, where it is one."""
+        if self.first is None or self.ties is None:
+            return None
+        x = np.array([float(v) for v in self.ties.w])
+        x[-1] = 1.0
+        for name, branches in taken.items():
+            for unit in np.flatnonzero(branches > 0).tolist():
+                margin = self._margin((name, unit, int(branches[unit])), x)
+                if margin <= CLEAR:
+                    return None
+                x[-1] = min(x[-1], margin)
+        return x
+
+    def _raised(self, taken: Taken, literal: Literal | None, x: np.ndarray | None) -> np.ndarray | None:
+        """A point for a unit that is switched on, made of its parent's without a program."""
+        if self.shallow is None or literal is None or x is None or np.isnan(x[-1]) or literal[2] != 1:
+            return None
+        name, unit, _ = literal
+        span, t = self.relaxation.graph.spans[name], self.relaxation.graph.spans[INPUT]
+        h = self.shallow.raise_unit(x[span], unit, taken[name] != 0)
+        if h is None or h[taken[name] == 1].min() <= 2 * CLEAR:
+            return None
+        x = x.copy()
+        z = np.where(h > 0, h, np.minimum(x[self.relaxation.reads[name]], -DEEP))
+        x[self.relaxation.reads[name]], x[span] = z, h
+        x[t] = z - self.relaxation.graph.rows[name].offset
+        x[-1] = min(1.0, float(h[taken[name] == 1].min()))
+        return x
+
+    def _leaf(self, taken: Taken, x: np.ndarray) -> Iterator[Found]:
+        """A whole pattern: decide it."""
+        branches = {name: b.copy() for name, b in taken.items()}
+        if self.first is not None and Found(branches).key == self.first.key:
+            return
+        if self.shallow is not None and not np.isnan(x[-1]):
+            h = x[self.relaxation.graph.spans[self.shallow.name]]
+            h = np.where(branches[self.shallow.name] == 1, h, 0.0)
+            if h[branches[self.shallow.name] == 1].min(initial=1.0) > 0 and self.shallow.proves(h):
+                t = np.where(h > 0, h, -DEEP) - self.relaxation.graph.rows[self.shallow.name].offset
+                more = self.graph.spans[INPUT].stop - len(t)
+                yield self.leaves.near(branches, t, self.shallow.dimension + more)
+                return
+        found = self.leaves.decide(branches, self.relaxation, x)
+        if found is None and self.reduced is not None and self._look(taken) is None:
+            found = False
+        if isinstance(found, Found):
+            yield found
+        elif found is None:
+            self.tally.undecided.append(branches)
 
     def _take(self, literal: Literal, taken: Taken) -> None:
         taken[literal[0]][literal[1]] = literal[2]
@@ -189,6 +235,22 @@ class Search:
         op = self.net[name].op
         return possible(op, known.below[name], known.above[name])  # type: ignore[arg-type]
 
+    def _scores(self, name: str, known: Bounds) -> np.ndarray:
+        """How sure every unit is to be on the witness's branch: its distance from the knot over the way beyond.
+
+        Behind free inputs, units that are on come first: those that are off can be switched on without a program.
+        """
+        op, units = self.net[name].op, self._units(name)
+        if self.witness is None or not isinstance(op, Piecewise) or len(op.knots) != 1:
+            return np.zeros(units)
+        z = np.array([float(self._values[self.net[name].inputs[0]].entry(i)) for i in range(units)])
+        away = z - self.relaxation.table(name)[0][0]
+        if self.shallow is not None:
+            return away
+        beyond = np.where(away > 0, -known.below[name], known.above[name]) + np.sign(away) * (z - away)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.nan_to_num(np.abs(away) / np.maximum(beyond, 1e-12), nan=0.0)
+
     def _look(self, taken: Taken) -> np.ndarray | None:
         """A point of the relaxation; None when the node is closed. NaN where nothing is known."""
         program = self.relaxation.program
@@ -196,10 +258,10 @@ class Search:
         if self.in_order:
             prefix = exact_piece(self.net, taken, self.conditions, self.domain)
             return None if prefix.is_empty else np.full(len(program.cost), np.nan)
-        status = program.solve()
+        status = self._solve(taken)
         if status == "optimal":
             x = program.x
-            if x[-1] <= CLEAR and self._closed_exactly(taken):
+            if x[-1] <= CLEAR and self._tied(taken):
                 return None
             return x if np.isfinite(x).all() else np.full(len(x), np.nan)
         if status == "infeasible":
@@ -213,6 +275,30 @@ class Search:
             return None
         return np.full(len(program.cost), np.nan)
 
+    def _solve(self, taken: Taken) -> str | None:
+        """Solve the relaxation, with cuts as long as they help."""
+        program, small = self.relaxation.program, self.reduced
+        status = program.solve()
+        for _ in range(ROUNDS if small is not None and not small.free else 0):
+            if status != "optimal" or not np.isfinite(program.x).all():
+                break
+            assert small is not None
+            cut = small.separate(*self.relaxation.t_range(taken, program.x, 0.0), touch=COARSE)
+            if cut is None:
+                break
+            self.relaxation.cut(*cut)
+            self.tally.cuts += 1
+            self.tally.programs += 1
+            status = program.solve()
+        return status
+
+    def _tied(self, taken: Taken) -> bool:
+        """Whether it is proven that the strict rows of a node cannot all be positive."""
+        if self.ties is not None and self.ties.close():
+            self.tally.ties += 1
+            return True
+        return self._closed_exactly(taken)
+
     def _lifted_entries(self) -> int:
         m, n = self.relaxation.program.matrix.shape
         return (m + n) * n
@@ -221,7 +307,7 @@ class Search:
         """Whether integers prove that the relaxation has no point with all strict rows strict."""
         if self._lifted_entries() > EXACT_LIFTED:
             return False
-        M, N = _homogeneous(self.relaxation)
+        M, N = homogeneous(self.relaxation)
         try:
             proof = partition(M, N)
         except SolverError:
@@ -229,19 +315,27 @@ class Search:
         return bool(proof.implied[-1])
 
     def _branching(self, taken: Taken, x: np.ndarray) -> tuple[str, int] | None:
-        """The undecided unit whose output is farthest from its function at the point; None at a leaf."""
-        best, worst = None, -1.0
+        """The undecided unit whose output is farthest from its function at the point; None at a leaf.
+
+        Where the point is one of the function, the unit is taken that is most surely on the witness's branch.
+        """
+        best, worst = None, VIOLATED
+        first, most = None, -np.inf
         for name, branches in taken.items():
             open_ = np.flatnonzero(branches < 0)
             if not len(open_):
                 continue
             if np.isnan(x[-1]):
                 return name, int(open_[0])
-            off = np.abs(x[self.graph.spans[name]] - self._function(name, x))[open_]
+            off = np.abs(x[self.relaxation.graph.spans[name]] - self._function(name, x))[open_]
             k = int(off.argmax())
             if off[k] > worst:
                 best, worst = (name, int(open_[k])), float(off[k])
-        return best
+            score = self.scores[name][open_]
+            k = int(score.argmax())
+            if score[k] > most:
+                first, most = (name, int(open_[k])), float(score[k])
+        return best or first
 
     def _function(self, name: str, x: np.ndarray) -> np.ndarray:
         """The choice's outputs at the point's values."""
@@ -284,7 +378,7 @@ class Search:
         if np.isnan(x[-1]):
             return -np.inf
         op, z = self.net[name].op, x[self.relaxation.reads[name]]
-        h = x[self.graph.spans[name].start + unit]
+        h = x[self.relaxation.graph.spans[name].start + unit]
         if isinstance(op, MaxOver):
             index = op.index[unit].cpu().numpy()
             others = [z[i] for p, i in enumerate(index) if p != branch and i >= 0]
@@ -297,58 +391,3 @@ class Search:
         low = at - knots[branch - 1, unit] if branch > 0 else np.inf
         high = knots[branch, unit] - at if branch < len(knots) else np.inf
         return float(min(low, high))
-
-    # -- leaves ------------------------------------------------------------------------------------------------------
-
-    def _leaf(self, taken: Taken, x: np.ndarray) -> Iterator[Found]:
-        """A whole pattern: decide it, exactly or by an exact point."""
-        branches = {name: b.copy() for name, b in taken.items()}
-        own = Found(branches, ())
-        if self.first is not None and own.key == self.first.key:
-            return
-        if self.small:
-            piece = exact_piece(self.net, branches, self.conditions, self.domain)
-            try:
-                if not piece.is_empty:
-                    yield Found(branches, tuple(piece.point), piece)
-                return
-            except SolverError:
-                pass
-        else:
-            for guess in self._guesses(taken, x):
-                point = exact_point(self.net, branches, self.conditions, self.domain, guess)
-                if point is not None:
-                    yield Found(branches, point)
-                    return
-        self.tally.undecided.append(branches)
-
-    def _guesses(self, taken: Taken, x: np.ndarray) -> Iterator[np.ndarray]:
-        """Float points of a whole pattern, those far from being tied first."""
-        for room in ROOM:
-            found = self.relaxation.inner_point(taken, room)
-            if found is not None:
-                yield found[: len(self.low)]
-        if not np.isnan(x[-1]):
-            yield x[: len(self.low)]
-
-
-def _homogeneous(relaxation: Relaxation) -> tuple[np.ndarray, np.ndarray]:
-    """The relaxation as a cone {M (v, t) <= 0, N (v, t) = 0}; the last row says t > 0 and all strict rows strict.
-
-    The slack s takes the place of t's strictness: (v, s, t) with s <= t, and the row -s is last.
-    """
-    p = relaxation.program
-    A = p.matrix.toarray()
-    n = A.shape[1]
-    eye = np.eye(n)
-    rows = np.vstack([A, eye])
-    low, high = np.concatenate([p.row_lower, p.lower]), np.concatenate([p.row_upper, p.upper])
-    equal = np.flatnonzero((low == high) & np.isfinite(low))
-    up = np.flatnonzero(np.isfinite(high) & (low != high))
-    down = np.flatnonzero(np.isfinite(low) & (low != high))
-    last = np.zeros(n + 1)
-    last[relaxation.slack] = -1.0
-    M = np.vstack([
-        np.column_stack([rows[up], -high[up]]), np.column_stack([-rows[down], low[down]]), last
-    ])  # fmt: skip
-    return M, np.column_stack([rows[equal], -low[equal]])

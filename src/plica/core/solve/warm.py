@@ -63,6 +63,7 @@ class WarmProgram:
         settings: dict[str, bool | int | str | float] = {
             "output_flag": False,
             "threads": 1,
+            "parallel": "off",
             "presolve": "off",
             "solver": "simplex",
             "primal_feasibility_tolerance": TOLERANCE,
@@ -82,6 +83,16 @@ class WarmProgram:
         """Bound a row."""
         self.row_lower[i], self.row_upper[i] = lower, upper
         self._moved_rows.add(i)
+
+    def add_row(self, columns: np.ndarray, values: np.ndarray, lower: float, upper: float) -> None:
+        """Append a row; the basis stays."""
+        self._pass_changes()
+        n = len(self.cost)
+        new = sp.csr_array((values, columns, np.array([0, len(columns)])), shape=(1, n))
+        self.matrix = sp.csr_array(sp.vstack([self.matrix, new], format="csr"))
+        self._size = abs(self.matrix)
+        self.row_lower, self.row_upper = np.append(self.row_lower, lower), np.append(self.row_upper, upper)
+        self._solver.addRow(lower, upper, len(columns), columns.astype(np.int32), np.asarray(values, dtype=np.float64))
 
     def costs(self, cost: np.ndarray) -> None:
         """Set the costs."""

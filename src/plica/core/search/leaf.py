@@ -1,0 +1,193 @@
+"""A whole pattern: whether its half-open piece has a point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+import scipy.sparse as sp
+
+from plica.core.choice import Piecewise
+from plica.core.domain import Box
+from plica.core.network import INPUT
+from plica.core.search.blocks import Blocks
+from plica.core.search.bounds import Taken, tables
+from plica.core.search.conditions import Conditions
+from plica.core.search.decided import exact_piece
+from plica.core.search.found import Found
+from plica.core.search.inside import proven_point, values_at
+from plica.core.search.leaf_program import pattern_program
+from plica.core.search.point import exact_point
+from plica.core.search.reduced import Reduced, reduced
+from plica.core.search.relaxation import Relaxation
+from plica.errors import SolverError
+
+EXACT_COLUMNS = 64  # inputs up to which every pattern is decided by its exact rows
+ROOM = (1e-4, 1e-6)  # distances from the weak sides that are tried for a point of a whole pattern
+DEEP = 1.0  # free values of units that are off are put this far below the knot
+
+
+class Leaves:
+    """Decides whole patterns, exactly or by a proven point.
+
+    Parameters
+    ----------
+    graph : Blocks
+    conditions : Conditions
+    domain : Box, optional
+    small : Reduced, optional
+        The network behind its first rows, in which the relaxation is.
+    """
+
+    def __init__(self, graph: Blocks, conditions: Conditions, domain: Box | None, small: Reduced | None) -> None:
+        self.graph, self.conditions, self.domain, self.small = graph, conditions, domain, small
+        n = graph.spans[INPUT].stop
+        self.box = (np.full(n, -np.inf), np.full(n, np.inf)) if domain is None else (domain.lower, domain.upper)
+        self.exactly = n <= EXACT_COLUMNS
+
+    def decide(self, branches: Taken, relaxation: Relaxation, x: np.ndarray) -> Found | bool | None:
+        """What is known of a pattern: a found piece, False when it has no point, None when nothing is known."""
+        if self.exactly:
+            piece = exact_piece(self.graph.network, branches, self.conditions, self.domain)
+            try:
+                return False if piece.is_empty else Found(branches, tuple(piece.point), piece)
+            except SolverError:
+                return None
+        if np.isfinite(self.box).all():
+            return self._boxed(branches)
+        guess = None
+        for guess in self._guesses(branches, relaxation, x):
+            found = self._proven(branches, guess)
+            if found is not None:
+                return found
+        if guess is None:
+            return None
+        point = self._settle(branches, self._lifted(guess))
+        return None if point is None else self.given(branches, point)
+
+    def _boxed(self, branches: Taken) -> Found | bool | None:
+        """By programs in the input's own variables."""
+        program = pattern_program(self.graph, branches, self.conditions, self.box)
+        guess = program.inner()
+        empty = False
+        if guess is None:
+            guess, empty = program.strict()
+        if guess is None:
+            return False if empty else None
+        found = self._proven(branches, guess)
+        if found is None:
+            point = self._settle(branches, guess)
+            return None if point is None else self.given(branches, point)
+        return found
+
+    def given(self, branches: Taken, point: tuple[Fraction, ...]) -> Found:
+        """A found piece with an exact point; its dimension is found out when it is asked for."""
+        near = np.array([float(v) for v in point])
+        measure = None if self.exactly else lambda: interior(self.graph, branches, self.conditions, self.box, near)
+        return Found(branches, point, measure=measure)
+
+    def _proven(self, branches: Taken, guess: np.ndarray) -> Found | None:
+        """A found piece, when a point near the guess is proven."""
+        small = self.small
+        if small is not None and small.free:
+            infinite = np.full(len(guess), np.inf)
+            inside = proven_point(small.graph, branches, self.conditions, (-infinite, infinite), guess)
+            more = self.graph.spans[INPUT].stop - len(guess)
+        else:
+            inside = proven_point(self.graph, branches, self.conditions, self.box, guess)
+            more = 0
+        if inside is None:
+            return None
+        return self.near(branches, inside.near, None if inside.dimension is None else inside.dimension + more)
+
+    def near(self, branches: Taken, guess: np.ndarray, dimension: int | None) -> Found:
+        """A found piece of which a point near the guess is proven; the exact point is made when it is asked for."""
+        return Found(
+            branches,
+            measured=dimension,
+            close=lambda: self._lifted(guess),
+            settle=lambda u: self._settle(branches, u),
+        )
+
+    def _lifted(self, guess: np.ndarray) -> np.ndarray:
+        """A guess as an input."""
+        small = self.small
+        if small is None or not small.free:
+            return guess
+        return np.linalg.lstsq(small.J, guess, rcond=None)[0]
+
+    def _settle(self, branches: Taken, u: np.ndarray) -> tuple[Fraction, ...] | None:
+        return exact_point(self.graph.network, branches, self.conditions, self.domain, u)
+
+    # -- guesses -----------------------------------------------------------------------------------------------------
+
+    def _guesses(self, branches: Taken, relaxation: Relaxation, x: np.ndarray) -> Iterator[np.ndarray]:
+        """Float inputs that may lie in the piece; those far from being tied first where they cost a program."""
+        small, span = self.small, relaxation.graph.spans[INPUT]
+        if small is not None and small.free and not np.isnan(x[-1]):
+            yield self._deep(branches, relaxation, x)[span]
+        for room in ROOM:
+            found = relaxation.inner_point(branches, room)
+            if found is None:
+                continue
+            yield (found if small is None else self._deep(branches, relaxation, found))[span]
+        if small is None and not np.isnan(x[-1]):
+            yield x[span]
+
+    def _deep(self, branches: Taken, relaxation: Relaxation, x: np.ndarray) -> np.ndarray:
+        """The point with every unit that is off far below its knot; t is free."""
+        x = x.copy()
+        for name, reads in relaxation.reads.items():
+            if name not in branches:
+                continue
+            op = relaxation.graph.network[name].op
+            if not isinstance(op, Piecewise):
+                continue
+            knots, slopes, _ = tables(op)
+            own = branches[name]
+            units = np.flatnonzero((own == 0) & (slopes[0] == 0))
+            columns = relaxation.inputs[name][units]
+            units, columns = units[columns >= 0], columns[columns >= 0]
+            z = reads.start + units
+            wanted = knots[0, units] - DEEP
+            x[columns] += wanted - x[z]
+            x[z] = wanted
+        return x
+
+
+def interior(
+    graph: Blocks, branches: Taken, conditions: Conditions, box: tuple[np.ndarray, np.ndarray], near: np.ndarray
+) -> int | None:
+    """Dimension of a piece, proven by a point at which all its inequalities are strict; None when none is found.
+
+    From a point of the piece, units on flat branches and the sides of the box are moved away from; all else is kept.
+    """
+    inside = proven_point(graph, branches, conditions, box, near, consistent=True)
+    if inside is not None and inside.dimension is not None:
+        return inside.dimension
+    small = reduced(graph, *box)
+    if small is None or small.free:
+        return None
+    at = values_at(graph, branches, near)
+    t = small.J @ near
+    low, high, start = t.copy(), t.copy(), 0
+    for name, rows in graph.rows.items():
+        units = np.flatnonzero(np.diff(sp.csr_array(rows.matrix[:, graph.spans[INPUT]]).indptr))
+        columns = start + np.arange(len(units))
+        start += len(units)
+        op = graph.network[name].op if name in graph.spans else None
+        if not isinstance(op, Piecewise):
+            continue
+        knots, slopes, _ = tables(op)
+        own, z = branches[name][units], at[name].value[units]
+        flat = slopes[own, units] == 0
+        padded = np.vstack([np.full(knots.shape[1], -np.inf), knots, np.full(knots.shape[1], np.inf)])
+        low[columns[flat]] += (padded[own, units] + ROOM[0] - z)[flat]
+        high[columns[flat]] += (padded[own + 1, units] - ROOM[0] - z)[flat]
+    for margin in (1e-2, 1e-4):
+        if (low <= high).all() and small.separate(low, high, margin) is None:
+            inside = proven_point(graph, branches, conditions, box, small.x, consistent=True)
+            if inside is not None and inside.dimension is not None:
+                return inside.dimension
+    return None
