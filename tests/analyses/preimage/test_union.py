@@ -60,7 +60,7 @@ SMALL = [(kind, seed, bad) for kind in ("dense", "residual", "leaky", "maxout", 
          for bad in (False, True)]  # fmt: skip
 
 
-@pytest.mark.big(sample=6)
+@pytest.mark.big(sample=22)
 @pytest.mark.parametrize("kind, seed, degenerate", SMALL)
 def test_union_of_random_nets(kind, seed, degenerate):
     data, draw = zoo.random_net(kind, seed, degenerate=degenerate)
@@ -81,7 +81,7 @@ def tiny_images(seed, *, degenerate):
     return zoo.chain((1, 1, 4), *layers), draw
 
 
-@pytest.mark.big(sample=4)
+@pytest.mark.big(sample=10)
 @pytest.mark.parametrize("seed", range(60))
 def test_union_behind_convolution_and_pooling(seed):
     data, draw = tiny_images(seed, degenerate=seed % 2 == 0)

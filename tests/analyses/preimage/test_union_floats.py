@@ -1,0 +1,126 @@
+"""The search of networks with many inputs, made to work on few: floats with error bounds, against the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import zoo
+from oracles import networks, unions
+from plica import Box
+from plica.analyses.preimage import Kind, preimage, union_piece
+from plica.core.search import leaf, tree
+from plica.core.search.reduced import reduced
+from plica.core.search.shallow import Shallow
+
+CHOICES = ("relu", "leaky", "abs", "clip", "pool", "maxout")
+
+
+def layers_of(data):
+    return [name for name, kind, _, _ in data["nodes"] if kind in CHOICES]
+
+
+@pytest.fixture
+def floats(monkeypatch):
+    """Nothing is decided by exact rows of patterns or of relaxations."""
+    monkeypatch.setattr(tree, "EXACT_COLUMNS", 0)
+    monkeypatch.setattr(leaf, "EXACT_COLUMNS", 0)
+    monkeypatch.setattr(union_piece, "EXACT_COLUMNS", 0)
+    monkeypatch.setattr(tree, "EXACT_LIFTED", 0)
+
+
+def wide(seed):
+    """More inputs than first units; half degenerate."""
+    draw = zoo.Draw(seed, degenerate=seed % 2 == 0, scales=False)
+    n, k, m = (5, 3, 3) if seed % 3 else (6, 4, 2)
+    return zoo.chain((n,), draw.dense(k, n), zoo.RELU, draw.dense(m, k), zoo.RELU), draw, n
+
+
+def checked(data, x, layer, box):
+    """All that is found is right; what is complete has everything; dimensions that are given are proven."""
+    union = preimage(zoo.build(data), x.reshape(zoo.build(data).input_shape), layer=layer,
+                     domain=None if box is None else Box(*(np.array(s, dtype=float) for s in box)))  # fmt: skip
+    expected = {p.key: p for p in unions.pieces(data, x.tolist(), layer, box)}
+    seen = set()
+    for piece in union.pieces():
+        key = tuple((name, tuple(b.ravel().tolist())) for name, b in piece.branches.items())
+        assert key in expected and key not in seen
+        seen.add(key)
+        if piece.found.dimension is not None:
+            assert piece.found.dimension == expected[key].dimension
+    tally = union._search.tally
+    if not tally.unproven:
+        missing = [dict(k) for k in expected.keys() - seen]
+        open_ = [{n: tuple(b.tolist()) for n, b in u.items()} for u in tally.undecided]
+        assert all(m in open_ for m in missing)
+        assert union.is_complete == (not open_)
+    return union
+
+
+@pytest.mark.big(sample=8)
+@pytest.mark.parametrize("seed", range(120))
+def test_wide_networks(seed, floats):
+    data, draw, n = wide(seed)
+    x = np.clip(draw.point(n), -2, 2)
+    box = (np.minimum(x - 0.5, -0.5).tolist(), np.maximum(x + 0.5, 0.5).tolist()) if seed % 4 < 2 else None
+    checked(data, x, "relu3", box)
+
+
+@pytest.mark.big(sample=5)
+@pytest.mark.parametrize("seed", range(60))
+def test_all_kinds_of_networks(seed, floats):
+    kind = ("dense", "residual", "leaky", "maxout", "mixed")[seed % 5]
+    data, draw = zoo.random_net(kind, seed, degenerate=seed % 2 == 0)
+    n = int(np.prod(data["input"]))
+    x = np.clip(draw.point(n), -2, 2)
+    names = layers_of(data)
+    checked(data, x, names[min(1, len(names) - 1)], ([-2.0] * n, [2.0] * n))
+
+
+def test_generic_networks_are_decided_completely(floats):
+    done = 0
+    for seed in (3, 5, 11):
+        data, draw, n = wide(seed)
+        x = draw.point(n)
+        union = checked(data, x, "relu3", ((x - 1).tolist(), (x + 1).tolist()))
+        done += union.is_complete and union.standing.is_proof and union.kind is not Kind.UNDECIDED
+    assert done >= 2
+
+
+def test_cuts_hold_on_the_whole_box():
+    rng = np.random.default_rng(3)
+    net = zoo.build(zoo.chain((70,), zoo._dense_of(rng.normal(size=(5, 70)).tolist()), zoo.RELU))
+    union = preimage(net, rng.normal(size=70), layer="relu1")
+    small = reduced(union.graph, -np.ones(70), np.ones(70))
+    points = rng.uniform(-1, 1, (400, 70)) @ small.J.T
+    found = 0
+    for _ in range(30):
+        target = small.low + rng.random(5) * (small.high - small.low)
+        cut = small.separate(target, target)
+        if cut is None:
+            assert np.abs(small.J @ small.x - target).max() < 1e-3 and (np.abs(small.x) <= 1).all()
+            continue
+        found += 1
+        w, level = cut
+        assert (points @ w <= level).all() and w @ target > level
+        assert level == pytest.approx(np.abs(w @ small.J).sum())
+    assert found > 5
+
+
+def test_a_stream_makes_points_without_programs(monkeypatch):
+    rng = np.random.default_rng(4)
+    layers = [zoo._dense_of(rng.normal(size=s).tolist()) for s in ((12, 70), (4, 12))]
+    data = zoo.chain((70,), layers[0], zoo.RELU, layers[1], zoo.RELU)
+    net, x = zoo.build(data), rng.normal(size=70)
+    proved = []
+    monkeypatch.setattr(
+        Shallow, "proves", lambda self, h, keep=Shallow.proves: proved.append(keep(self, h)) or proved[-1]
+    )
+    union = preimage(net, x, layer="relu3")
+    y = unions.activity(data, x.tolist(), "relu3")
+    for piece in union.pieces(20):
+        assert networks.run(data, piece.exact_point)[0]["relu3"] == y
+        taken = networks.branches(data, piece.exact_point)
+        assert all(taken[name] == b.ravel().tolist() for name, b in piece.branches.items())
+        assert piece.dimension == 70 - sum(v > 0 for v in y)
+    assert sum(proved) >= 10
