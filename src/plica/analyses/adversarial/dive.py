@@ -8,11 +8,12 @@ boundary; where exactly is left to `polish`.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from plica.analyses.adversarial.polish import Best
+from plica.analyses.adversarial.polish import Best, in_blocks
 from plica.analyses.adversarial.problem import Problem, Rows
 from plica.analyses.adversarial.project import length
 
@@ -50,40 +51,57 @@ def dive(
     best : Best
         The nearest point across that each dive saw.
     """
-    variants = [VARIANTS[i % len(VARIANTS)] for i in range(starts)]
-    count = len(rows)
-    rows = rows[torch.arange(count, device=scale.device).repeat(starts)]
-    x, scale = problem.x[rows.image], scale.repeat(starts)
-    rate, first, noise = (
-        torch.tensor([v[j] for v in variants], dtype=x.dtype, device=x.device).repeat_interleave(count)
-        for j in range(3)
-    )
-    likely = torch.tensor([v[3] for v in variants], device=x.device).repeat_interleave(count)
-    again = torch.arange(starts, device=x.device).repeat_interleave(count) >= len(VARIANTS)
-    noise = torch.where(again, 2.0, noise)
-    start = _random(x, noise * scale, norm, seed)
-    point = _inside(problem, start)
-    radius = first * scale
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for i in range(starts):
+        rate, first, noise, likely = VARIANTS[i % len(VARIANTS)]
+        how = Dive(rate, first, noise if i < len(VARIANTS) else 2.0, likely, steps)
+
+        def work(part: Rows, of: slice, how: Dive = how) -> Best:
+            return _dive(problem, part, scale[of], norm, how, generator)
+
+        found.append(in_blocks(problem, rows, work))
+    every = rows[torch.arange(len(rows), device=scale.device).repeat(starts)]
+    return every, Best(torch.cat([b.point for b in found]), torch.cat([b.size for b in found]))
+
+
+@dataclass(frozen=True)
+class Dive:
+    """One way to dive: entries of `VARIANTS`, and the number of steps."""
+
+    rate: float
+    first: float
+    noise: float
+    likely: bool
+    steps: int
+
+
+def _dive(problem: Problem, rows: Rows, scale: Tensor, norm: float, how: Dive, generator: torch.Generator) -> Best:
+    x = problem.x[rows.image]
+    point = x.clone()
+    if how.noise:
+        point = _inside(problem, _random(x, how.noise * scale, norm, generator))
+    radius = how.first * scale
+    likely = torch.full_like(rows.image, how.likely, dtype=torch.bool) if how.likely else None
     best = Best.none(x)
     every = torch.arange(len(x), device=x.device)
-    for k in range(steps):
+    for k in range(how.steps):
         margin, slope = problem.gradients(point, rows, likely)
         across = margin > 0
         best.take(every[across], point[across], length(point[across] - x[across], norm))
-        share = 0.01 + 0.495 * (1 + math.cos(math.pi * k / steps))
-        radius = radius * torch.where(across, 1 - rate, 1 + rate)
+        share = 0.01 + 0.495 * (1 + math.cos(math.pi * k / how.steps))
+        radius = radius * torch.where(across, 1 - how.rate, 1 + how.rate)
         moved = point - x + _direction(slope, norm) * (share * scale)[:, None]
         point = _inside(problem, x + _onto(moved, radius, norm))
-    return rows, best
+    return best
 
 
 def _inside(problem: Problem, point: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(point, problem.box[0]), problem.box[1])
 
 
-def _random(x: Tensor, size: Tensor, norm: float, seed: int) -> Tensor:
+def _random(x: Tensor, size: Tensor, norm: float, generator: torch.Generator) -> Tensor:
     """Points at a distance `size` from x in random directions."""
-    generator = torch.Generator().manual_seed(seed)
     step = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
     return x + step * (size / length(step, norm).clamp_min(1e-30))[:, None]
 

@@ -8,6 +8,7 @@ is shortened; where it is, the segment from the image to it is cut at the bounda
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from plica.analyses.adversarial.problem import Problem, Rows
 from plica.analyses.adversarial.project import length, nearest
 
+BLOCK_BYTES = 1 << 20  # of one array
 CUTS = 7  # evaluations that narrow the place where a segment crosses the boundary
 SHORTER = 0.4  # a step that does not help is shortened to this share
 TRIES = 4  # lengths of a step that are tried
@@ -36,7 +38,7 @@ class Best:
         """Nothing found for the rows of `like`, shape (n, d)."""
         return cls(like.clone(), torch.full((len(like),), math.inf, dtype=like.dtype, device=like.device))
 
-    def __getitem__(self, which: Tensor) -> Best:
+    def __getitem__(self, which: Tensor | slice) -> Best:
         return Best(self.point[which], self.size[which])
 
     def take(self, which: Tensor, point: Tensor, size: Tensor) -> None:
@@ -80,6 +82,20 @@ def walk(problem: Problem, rows: Rows, start: Tensor, least: Tensor, how: Walk, 
     how : Walk
     norm : float
     """
+    return in_blocks(problem, rows, lambda part, of: _walk(problem, part, start[of], least, how, norm))
+
+
+def in_blocks(problem: Problem, rows: Rows, work: Callable[[Rows, slice], Best]) -> Best:
+    """Work on some rows after the others, so few that their arrays stay in the processor's cache."""
+    size = max(16, BLOCK_BYTES // (problem.x.element_size() * max(1, problem.x.shape[1])))
+    if len(rows) <= size:
+        return work(rows, slice(None))
+    blocks = [slice(i, i + size) for i in range(0, len(rows), size)]
+    parts = [work(rows[block], block) for block in blocks]
+    return Best(torch.cat([part.point for part in parts]), torch.cat([part.size for part in parts]))
+
+
+def _walk(problem: Problem, rows: Rows, start: Tensor, least: Tensor, how: Walk, norm: float) -> Best:
     x, point, best = problem.x[rows.image], start.clone(), Best.none(start)
     alive = torch.arange(len(rows), device=x.device)
     longest = how.limit * least[rows.image]
@@ -148,34 +164,77 @@ def _on(problem: Problem, x: Tensor, step: Tensor, share: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(x + share[:, None] * step, problem.box[0]), problem.box[1])
 
 
-def refine(problem: Problem, rows: Rows, best: Best, norm: float, *, steps: int = 20, tolerance: float = 1e-4) -> Best:
-    """Improve points that are across until a step gains less than a share of their distance.
+@dataclass(frozen=True)
+class Refine:
+    """How long to refine.
+
+    Attributes
+    ----------
+    steps : int
+    tolerance : float
+        Least gain of a step, as a share of the distance.
+    cuts : int
+        Evaluations after each step that find the boundary.
+    close, closer : float
+        A row ends after step k when it is farther than 1 + close * closer^k times the best of its image.
+    """
+
+    steps: int = 20
+    tolerance: float = 1e-4
+    cuts: int = 3
+    close: float = math.inf
+    closer: float = 0.5
+
+
+def refine(problem: Problem, rows: Rows, best: Best, least: Tensor, how: Refine, norm: float) -> Best:
+    """Improve points that are across until a step gains little.
+
+    Parameters
+    ----------
+    problem : Problem
+    rows : Rows
+    best : Best
+        A point for every row; rows without one stay without.
+    least : Tensor, shape (images,)
+        Distance of the best point of every image.
+    how : Refine
+    norm : float
 
     Returns
     -------
     Best
-        Never farther than before; rows without a point stay without.
+        Never farther than before.
     """
+    return in_blocks(problem, rows, lambda part, of: _refine(problem, part, best[of], least[part.image], how, norm))
+
+
+def _refine(problem: Problem, rows: Rows, best: Best, least: Tensor, how: Refine, norm: float) -> Best:
     best = Best(best.point.clone(), best.size.clone())
     active = torch.nonzero(torch.isfinite(best.size) & (best.size > 0))[:, 0]
     if not len(active):
         return best
     x = problem.x[rows.image]
-    current = border(problem, rows[active], best.point[active])
+    current = border(problem, rows[active], best.point[active], how.cuts)
     best.take(active, current, length(current - x[active], norm))
-    for k in range(steps):
+    for k in range(how.steps):
         part, origin = rows[active], x[active]
         margin, slope = problem.gradients(current, part)
         guess, _ = nearest(origin, slope, (slope * current).sum(1) - margin, problem.box, norm)
-        following, moved = _shortened(problem, part, current, guess, norm, 1e-4 + 0.02 * 0.5**k)
+        size = length(current - origin, norm)
+        worth = length(guess - origin, norm) < size * (1 - how.tolerance)
+        active, current, guess = active[worth], current[worth], guess[worth]
+        if not len(active):
+            break
+        following, moved = _shortened(problem, rows[active], current, guess, norm, 1e-4 + 0.02 * 0.5**k)
         active = active[moved]
         if not len(active):
             break
-        current = border(problem, part[moved], following[moved])
+        current = border(problem, rows[active], following[moved], how.cuts)
         before = best.size[active].clone()
         size = length(current - x[active], norm)
         best.take(active, current, size)
-        go = (size < before * (1 - tolerance)) | (k < PATIENT)
+        go = (size < before * (1 - how.tolerance)) | (k < PATIENT)
+        go &= size <= (1 + how.close * how.closer**k) * least[active]
         active, current = active[go], current[go]
         if not len(active):
             break
@@ -185,21 +244,20 @@ def refine(problem: Problem, rows: Rows, best: Best, norm: float, *, steps: int 
 def _shortened(
     problem: Problem, rows: Rows, current: Tensor, guess: Tensor, norm: float, beyond: float
 ) -> tuple[Tensor, Tensor]:
-    """The first of some points between `current` and `guess`, and a little beyond, that is across and not farther."""
+    """The first of some points between `current` and a little beyond `guess` that is across and not farther."""
     x = problem.x[rows.image]
     limit = 1.02 * length(current - x, norm)
-    out, moved = current.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    share = torch.ones(len(x), dtype=x.dtype, device=x.device)
+    out, left = current.clone(), torch.arange(len(x), device=x.device)
+    moved = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    share = 1.0
     for _ in range(TRIES):
-        for stretch in (0.0, beyond):
-            left = torch.nonzero(~moved)[:, 0]
-            if not len(left):
-                return out, moved
-            between = current[left] + share[left, None] * (guess[left] - current[left])
-            point = _on(problem, x[left], between - x[left], torch.full_like(share[left], 1 + stretch))
-            near = length(point - x[left], norm) < limit[left]
-            ok = near & (problem.margins(point, rows[left]) > 0)
-            out[left[ok]] = point[ok]
-            moved[left[ok]] = True
-        share *= SHORTER
+        origin = x[left]
+        between = torch.lerp(current[left], guess[left], share)
+        point = _on(problem, origin, between - origin, torch.full_like(limit[left], 1 + beyond))
+        ok = (length(point - origin, norm) < limit[left]) & (problem.margins(point, rows[left]) > 0)
+        out[left[ok]] = point[ok]
+        moved[left[ok]] = True
+        left, share = left[~ok], share * SHORTER
+        if not len(left):
+            break
     return out, moved

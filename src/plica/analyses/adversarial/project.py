@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 NORMS = (2.0, float("inf"), 1.0)
+BLOCK_BYTES = 1 << 18  # of one array
 STEPS = 60  # of Newton; each fills at least one more variable, and in practice three to six are enough
 
 
@@ -44,41 +45,50 @@ def nearest(x: Tensor, a: Tensor, b: Tensor, box: tuple[Tensor, Tensor], norm: f
 
     Notes
     -----
-    A variable is set to its bound itself, not to x plus a rounded difference.
+    Rows are done in blocks that stay in the processor's cache.
     """
+    rows = max(1, BLOCK_BYTES // (x.element_size() * max(1, x.shape[1])))
+    if len(x) <= rows:
+        return _block(x, a, b, box, norm)
+    sides = [side if side.ndim == 2 else side[None] for side in box]
+    parts = []
+    for i in range(0, len(x), rows):
+        lower, upper = (side[i : i + rows] if len(side) > 1 else side for side in sides)
+        parts.append(_block(x[i : i + rows], a[i : i + rows], b[i : i + rows], (lower, upper), norm))
+    v, reached = zip(*parts, strict=True)
+    return torch.cat(v), torch.cat(reached)
+
+
+def _block(x: Tensor, a: Tensor, b: Tensor, box: tuple[Tensor, Tensor], norm: float) -> tuple[Tensor, Tensor]:
     lower, upper = box
-    need = b - (a * x).sum(1)
+    need = b - torch.linalg.vecdot(a, x)
     size, room = a.abs(), torch.where(a > 0, upper - x, x - lower)
     if norm == 1.0:
         step, reached = _greedy(size, room, need)
     else:
         step, reached = _filled(size, room, need, per_size=norm == 2.0)
     v = x + torch.copysign(step, a)
-    full = (step >= room) & (size > 0)
-    v = torch.where(full, torch.where(a > 0, upper, lower), v)
     return torch.minimum(torch.maximum(v, lower), upper), reached
 
 
 def _filled(size: Tensor, room: Tensor, need: Tensor, *, per_size: bool) -> tuple[Tensor, Tensor]:
     """Steps min(t w, room) with the smallest t >= 0 such that sum size * step = need; w is `size`, or one."""
+    dot = torch.linalg.vecdot
     weight = size if per_size else torch.ones_like(size)
-    room = torch.where(size > 0, room, torch.zeros_like(room))
-    level = torch.zeros_like(need)
-    short = need.clamp_min(0.0)
-    gains = size * weight
-    tiny = 8 * torch.finfo(need.dtype).eps
+    if not per_size:
+        room = torch.where(size > 0, room, 0.0)
+    tiny = 8 * torch.finfo(need.dtype).eps * need.abs()
+    level, step, gain, short = torch.zeros_like(need), torch.zeros_like(size), torch.zeros_like(need), need
     for _ in range(STEPS):
-        free = level[:, None] * weight < room
-        slope = (gains * free).sum(1)
-        go = (short > tiny * need.abs()) & (slope > 0)
+        slope = dot(size, torch.where(step < room, weight, 0.0))
+        go = (short > tiny) & (slope > 0)
         if not bool(go.any()):
             break
-        level = torch.where(go, level + short / torch.where(go, slope, torch.ones_like(slope)), level)
+        level = torch.where(go, level + short / slope, level)
         step = torch.minimum(level[:, None] * weight, room)
-        short = need - (size * step).sum(1)
-    step = torch.minimum(level[:, None] * weight, room)
-    short = need - (size * step).sum(1)
-    return step, short <= 1e3 * tiny * (need.abs() + (size * step).sum(1))
+        gain = dot(size, step)
+        short = need - gain
+    return step, short <= 1e3 * (tiny + 8 * torch.finfo(need.dtype).eps * gain)
 
 
 def _greedy(size: Tensor, room: Tensor, need: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,14 +9,20 @@ import torch
 from torch import Tensor
 
 from plica.analyses.adversarial.dive import dive
-from plica.analyses.adversarial.polish import Best, Walk, refine, walk
+from plica.analyses.adversarial.polish import Best, Refine, Walk, refine, walk
 from plica.analyses.adversarial.problem import Problem, Rows
 from plica.analyses.adversarial.project import length
 from plica.analyses.adversarial.settings import Search
 
 CLOSE = 1.3  # rows within this many times the best distance of their image are worth more work
+REACH = 3.0  # and rows within this many times it are worth a slow walk
+SLOW, WHOLE = Walk(25, limit=0.1), Walk(5, drop=1.5, damp=0.0)
+STARTS = ("image of the class", "noise", "noise at the best", "any image")  # of the rounds, in turn
+FAR, NEARBY = 8.0, 3.0  # lengths of the noise, in distances
+MIXED, ANY = 0.3, 0.4  # shares of an image of the class, and of any
 MOST = 4  # rows per image that are refined after the dives
 ALMOST = 1.1  # of rows with one image and one class, those this near to the best of them are refined
+QUICK, LAST = Refine(close=CLOSE - 1), Refine(tolerance=1e-6, cuts=7)
 SCATTER = 32  # random points per image and size where nothing else was found
 
 
@@ -61,7 +67,7 @@ class Board:
         self.offer(rows, best)
         which = self._worth(rows, best, most)
         if len(which):
-            self.offer(rows[which], refine(self.problem, rows[which], best[which], self.norm))
+            self.offer(rows[which], refine(self.problem, rows[which], best[which], self.best.size, QUICK, self.norm))
 
     def _worth(self, rows: Rows, best: Best, most: int | None) -> Tensor:
         """Rows close to the best of their image and of their class; at most so many per image."""
@@ -105,24 +111,44 @@ def fast(board: Board) -> None:
 
 
 def auto(board: Board, settings: Search) -> None:
-    """Dives, a slow walk towards every class, random starts; refined as they come."""
+    """Dives, a slow walk towards every class in reach, rounds of short walks from elsewhere; refined as they come."""
     problem, norm = board.problem, board.norm
     first_look(board)
     if settings.starts:
         _dives(board, settings)
-    rows = board.within(math.inf)
-    if board.rows.aim == "beat":
-        rows = board.within(20.0)
-    slow = walk(problem, rows, problem.x[rows.image], board.best.size, Walk(25, limit=0.1), norm)
-    board.improve(rows, slow)
+    rows = board.within(REACH if board.rows.aim == "beat" else math.inf)
+    board.improve(rows, walk(problem, rows, problem.x[rows.image], board.best.size, SLOW, norm))
+    generator = torch.Generator().manual_seed(settings.seed + 1000)
+    answers = problem.logits(problem.x).argmax(1)
     for k in range(settings.rounds):
         rows = board.within(CLOSE)
-        noise, how = ((3.0, Walk(5, drop=1.5, damp=0.0)), (1.0, Walk(15, limit=0.3)))[k % 3 == 2]
-        generator = torch.Generator().manual_seed(settings.seed + 1000 + k)
-        step = torch.randn((len(rows), problem.x.shape[1]), generator=generator, dtype=torch.float64).to(problem.x)
-        step *= (noise * board.scale(rows.image) / length(step, norm).clamp_min(1e-30))[:, None]
-        start = torch.minimum(torch.maximum(problem.x[rows.image] + step, problem.box[0]), problem.box[1])
-        board.improve(rows, walk(problem, rows, start, board.best.size, how, norm))
+        kind = STARTS[k % len(STARTS)]
+        start = _elsewhere(board, rows, kind, generator) if "noise" in kind else _mixed(
+            board, rows, kind, answers, generator)  # fmt: skip
+        board.improve(rows, walk(problem, rows, start, board.best.size, WHOLE, norm))
+
+
+def _elsewhere(board: Board, rows: Rows, kind: str, generator: torch.Generator) -> Tensor:
+    """Points around the images, or around the best points, in random directions; a multiple of the distance away."""
+    problem = board.problem
+    centre = problem.x[rows.image]
+    if kind == "noise at the best":
+        own = board.target[rows.image] == rows.target
+        centre = torch.where(own[:, None], board.best.point[rows.image], centre)
+    step = torch.randn((len(rows), problem.x.shape[1]), generator=generator, dtype=torch.float64).to(problem.x)
+    far = FAR if kind == "noise" else NEARBY
+    step *= (far * board.scale(rows.image) / length(step, board.norm).clamp_min(1e-30))[:, None]
+    return torch.minimum(torch.maximum(centre + step, problem.box[0]), problem.box[1])
+
+
+def _mixed(board: Board, rows: Rows, kind: str, answers: Tensor, generator: torch.Generator) -> Tensor:
+    """Points on the way to another image: one of the class aimed at where there is one, or any."""
+    problem = board.problem
+    share = MIXED if kind == "image of the class" else ANY
+    draw = torch.rand((len(rows), len(problem.x)), generator=generator).to(problem.x)
+    if kind == "image of the class":
+        draw = draw + (answers[None] == rows.target[:, None])
+    return torch.lerp(problem.x[rows.image], problem.x[draw.argmax(1)], share)
 
 
 def _dives(board: Board, settings: Search) -> None:
@@ -178,4 +204,4 @@ def finish(board: Board) -> None:
     images = torch.nonzero(torch.isfinite(board.best.size) & (board.best.size > 0))[:, 0]
     if len(images):
         rows = Rows(images, board.problem.labels[images], board.target[images], board.rows.aim)
-        board.offer(rows, refine(board.problem, rows, board.best[images], board.norm, tolerance=1e-6))
+        board.offer(rows, refine(board.problem, rows, board.best[images], board.best.size, LAST, board.norm))

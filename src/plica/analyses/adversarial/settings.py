@@ -38,7 +38,7 @@ class Search:
     steps : int
         "auto": steps of a dive.
     rounds : int
-        "auto": further random starts after the dives.
+        "auto": further starts after the dives: towards other images of the batch, and random.
     candidates : int
         At most so many classes per image, those with the largest logits, are aimed at on their own. The dives leave
         the own class wherever that is nearest, so every class can be found.
@@ -60,8 +60,8 @@ class Search:
     method: str = "auto"
     seed: int = 0
     starts: int = 8
-    steps: int = 60
-    rounds: int = 3
+    steps: int = 25
+    rounds: int = 10
     candidates: int = 10
     penalty: str = "squared"
     loss: str = "cross_entropy"
