@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 import numpy as np
 
@@ -99,12 +100,22 @@ class LipschitzResult(Result):
         return "\n".join(lines)
 
 
+def outward(value: float, digits: int, *, up: bool) -> float:
+    """Round to so many significant digits, never inward: what is printed as a bound must be one."""
+    if not math.isfinite(value) or value == 0.0:
+        return value
+    exact = Decimal(value)
+    place = Decimal(1).scaleb(exact.adjusted() - digits + 1)
+    return float(exact.quantize(place, ROUND_CEILING if up else ROUND_FLOOR, Context(prec=400)))
+
+
 def _interval(lower: float, upper: float) -> str:
     if not math.isfinite(upper):
-        return "no bound" if lower == 0.0 else f">= {lower:.6g}, no upper bound"
+        return "no bound" if lower == 0.0 else f">= {outward(lower, 6, up=False):.6g}, no upper bound"
     digits = 6 if upper - lower > 1e-6 * upper else 9
-    return f"[{lower:.{digits}g}, {upper:.{digits}g}]"
+    low, high = outward(lower, digits, up=False), outward(upper, digits, up=True)
+    return f"[{low:.{digits}g}, {high:.{digits}g}]"
 
 
 def _bound(value: float) -> str:
-    return f"at most {value:.6g}" if math.isfinite(value) else "no bound"
+    return f"at most {outward(value, 6, up=True):.6g}" if math.isfinite(value) else "no bound"

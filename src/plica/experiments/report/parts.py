@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from plica.experiments.report import preimages, proof
+from plica.experiments.report import preimages, proof, stability
 
-PARTS = (*preimages.PARTS, *proof.PARTS)
+PARTS = (*preimages.PARTS, *stability.PARTS, *proof.PARTS)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from plica.show.sections import about, facet, forget, proof
+from plica.show.sections import about, facet, forget, proof, stability
 from plica.show.sections.view import Section, View
 
 __all__ = ["SECTIONS", "Section", "View"]
 
-SECTIONS = (forget.SECTION, facet.SECTION, proof.SECTION, about.SECTION)  # in the order shown
+SECTIONS = (forget.SECTION, facet.SECTION, stability.SECTION, proof.SECTION, about.SECTION)  # in the order shown

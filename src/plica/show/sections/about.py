@@ -9,7 +9,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from plica.analyses.lipschitz.result import LipschitzResult
 from plica.analyses.preimage.result import FacetResult, ImpostorResult, Kind, KindResult
+from plica.analyses.spectrum.result import SpectrumResult
 from plica.certificates import VerifyResult
 from plica.core.result import Completeness, Standing
 from plica.show import charts
@@ -105,8 +107,11 @@ def _result_row(part: ModelPart, result: Any) -> dict[str, Any]:
         FacetResult: "nearest facet",
         ImpostorResult: "impostor",
         VerifyResult: "certificate",
+        SpectrumResult: "singular values",
+        LipschitzResult: "Lipschitz constants",
     }
-    layer = getattr(result, "layer", None) or result.header.get("layer") or listed(list(getattr(result, "layers", ())))
+    several = dict.fromkeys(getattr(v, "name", v) for v in getattr(result, "layers", ()))
+    layer = getattr(result, "layer", None) or result.header.get("layer") or listed(list(several))
     took = result.header.get("seconds")
     return {
         "model": part.name,
