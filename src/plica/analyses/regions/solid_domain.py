@@ -119,6 +119,13 @@ def _polyhedron(where: Polyhedron) -> Domain:
     return Domain(rows, np.nextafter(size, np.inf), solid)
 
 
+def is_bounded(where: Box | Polyhedron | Ball | None) -> bool:
+    """Whether a domain is bounded; None is all of space."""
+    if isinstance(where, Box):
+        return bool(np.isfinite(where.lower).all() and np.isfinite(where.upper).all())
+    return where is not None and (isinstance(where, Ball) or bool(where.is_bounded()))
+
+
 def exact_row(domain: Domain, i: int) -> tuple[int, ...]:
     """Row i of a domain, times a positive number: integers."""
     if domain.integers is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 
 from plica.analyses.regions.solid_arithmetic import Cells
-from plica.analyses.regions.solid_domain import Domain
 from plica.analyses.regions.solid_engine import Batch
+from plica.analyses.regions.solid_exact import Point
+from plica.analyses.regions.solid_rows import RowCell, packed, unpacked
 from plica.core.network import Network
 from plica.errors import ArgumentError, DataError
 
@@ -23,6 +25,9 @@ class Frontier:
     Attributes
     ----------
     batches : tuple of Batch
+        Cells with vertices.
+    cells : tuple of RowCell
+        Cells by their rows.
     count : int
         Regions that are done.
     mark : str
@@ -30,27 +35,28 @@ class Frontier:
     """
 
     batches: tuple[Batch, ...]
+    cells: tuple[RowCell, ...]
     count: int
     mark: str
 
     def __len__(self) -> int:
-        return sum(len(b.cells.at) for b in self.batches)
+        return sum(len(b.cells.at) for b in self.batches) + len(self.cells)
 
-    def checked(self, net: Network, domain: Domain) -> list[Batch]:
-        """The batches, for the network and domain that they came from.
+    def check(self, mark: str) -> None:
+        """Compare marks.
 
         Raises
         ------
         ArgumentError
             For another network or domain.
         """
-        if self.mark != mark_of(net, domain):
+        if self.mark != mark:
             raise ArgumentError("resume: this frontier belongs to another network or domain; count from the start.")
-        return list(self.batches)
 
     def save(self, path: str | Path) -> None:
         """Write everything to an .npz file of arrays."""
         arrays = {f"{i}.{name}": a for i, b in enumerate(self.batches) for name, a in b.cells._asdict().items()}
+        arrays |= {f"rows.{name}": a for name, a in packed(self.cells).items()}
         stages = np.array([b.stage for b in self.batches], np.int64)
         with Path(path).open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays, stages=stages, count=np.array(str(self.count)),
@@ -71,18 +77,18 @@ class Frontier:
                     Batch(int(stage), Cells(*(file[f"{i}.{name}"] for name in Cells._fields)))
                     for i, stage in enumerate(file["stages"])
                 )
-                return cls(batches, int(str(file["count"])), str(file["mark"]))
+                cells = unpacked({name[5:]: file[name] for name in file.files if name.startswith("rows.")})
+                return cls(batches, tuple(cells), int(str(file["count"])), str(file["mark"]))
         except (KeyError, ValueError, TypeError, EOFError) as error:
             raise DataError(f"{path} is not a saved frontier ({error}).") from error
 
 
-def mark_of(net: Network, domain: Domain) -> str:
+def mark_of(net: Network, rows: tuple[Point, ...]) -> str:
     """Hash of the domain's rows and of the network's outputs at eight fixed points."""
-    d = len(domain.size)
-    points = np.random.default_rng(0).uniform(-1, 1, (8, d)) * np.where(np.isfinite(domain.size), domain.size, 1.0)
+    points = np.random.default_rng(0).uniform(-1, 1, (8, math.prod(net.input_shape)))
     with torch.no_grad():
         out = net(torch.from_numpy(points).reshape(8, *net.input_shape).to(net.dtype)).double().cpu().numpy()
-    digest = hashlib.sha256(domain.rows.tobytes())
-    digest.update(repr([(n.name, n.shape) for n in net.nodes]).encode())
+    digest = hashlib.sha256(repr([(n.name, n.shape) for n in net.nodes]).encode())
+    digest.update(repr(rows).encode())
     digest.update(np.round(out, 6).tobytes())
     return digest.hexdigest()

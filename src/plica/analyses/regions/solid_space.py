@@ -3,8 +3,9 @@
 Space is the union of d + 1 cones: the cone C_i is spanned by all but the i-th of the vectors e_1, ..., e_d and
 -(1, ..., 1). In its coordinates, x = sum l_k g_k with l >= 0; the projective map l = y / (1 - sum y) takes the simplex
 y >= 0, sum y < 1 onto the cone, and a . l + b = ((a - b) . y + b) / (1 - sum y), so signs of affine forms become signs
-of affine forms: each cone is a bounded domain, and its cells are cut as any others. A region, being convex, meets a cone in one
-cell or in none, and one pattern has at most one region; so cells of equal pattern are parts of the same region.
+of affine forms: each cone is a bounded domain, and its cells are cut as any others. A region, being convex, meets a
+cone in one cell or in none, and one pattern has at most one region; so cells of equal pattern are parts of the same
+region.
 """
 
 from __future__ import annotations

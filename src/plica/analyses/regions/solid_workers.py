@@ -33,10 +33,17 @@ def run_in_threads(
             queue.put(Batch(batch.stage, part))
 
     def work(engine: Engine) -> None:
+        failed: BaseException | None = None
         while (batch := queue.get()) is not None:
             room.release()
-            for _ in engine.run([batch]):
-                pass
+            if failed is None:
+                try:
+                    for _ in engine.run([batch]):
+                        pass
+                except BaseException as error:  # the queue must be emptied first
+                    failed = error
+        if failed is not None:
+            raise failed
 
     first = Engine(net, domain, progress, hand_over=hand_over)
     engines = [Engine(net, domain, progress) for _ in range(workers)]
