@@ -28,6 +28,8 @@ def smallest(net, x, label, norm, box=None, targets=None) -> float:
         for t in range(len(value)) if targets is None else targets:
             if t != label:
                 G = np.vstack([rows, value[t] - value[label]])
+                if not G[-1, 1:].any() and G[-1, 0] <= 0:
+                    continue
                 near = distance(x, G, 2, box)
                 if near < math.inf:
                     found.append((near, taken, t, G))
@@ -37,9 +39,16 @@ def smallest(net, x, label, norm, box=None, targets=None) -> float:
         if least > best + 1e-9:
             break
         size = near if norm == 2 else distance(x, G, norm, box)
-        if size < best and crosses(net, taken, t, label, len(x), box):
+        if size < best and (clearly(x, G, box) or crosses(net, taken, t, label, len(x), box)):
             best = size
     return best
+
+
+def clearly(x, G, box) -> bool:
+    """Whether a cell has a point with a margin far above what the floats lose."""
+    inner = G.copy()
+    inner[-1, 0] -= 1e-5 * np.abs(G[-1]).max()
+    return distance(x, inner, 2, box) < math.inf
 
 
 def crosses(net, taken, t, label, n, box) -> bool:
@@ -71,8 +80,9 @@ def distance(x, G, norm, box) -> float:
     high = np.array([FAR if v is None else float(v) - x[i] for i, v in enumerate(box[1])])
     if norm == 2:
         top = np.concatenate([high, b + 1e-10])
-        v, _, flag, _ = daqp.solve(np.eye(n), np.zeros(n), np.ascontiguousarray(-A), top,
-                                   np.append(low, np.full(len(b), -FAR)), np.zeros(n + len(b), dtype=np.int32))  # fmt: skip
+        low = np.append(low, np.full(len(b), -FAR))
+        free = np.zeros(n + len(b), dtype=np.int32)
+        v, _, flag, _ = daqp.solve(np.eye(n), np.zeros(n), np.ascontiguousarray(-A), top, low, free)
         return math.inf if flag == -1 else float(np.linalg.norm(v))
     eye = np.eye(n)
     wide = eye if norm == 1 else np.ones((n, 1))
