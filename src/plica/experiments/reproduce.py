@@ -18,8 +18,10 @@ from plica.store import load_result, save, stamped
 
 # Modules with a table FIGURES: one `Row` per figure or table of the paper.
 PAPERS: dict[str, str] = {
+    "bibi2018": "plica.experiments.bibi2018",
     "behrmann2018": "plica.experiments.behrmann2018",
     "carlsson2017": "plica.experiments.carlsson2017",
+    "szegedy2013": "plica.experiments.szegedy2013",
 }
 QUICK_SECONDS = 600.0
 
