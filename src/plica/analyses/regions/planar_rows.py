@@ -207,8 +207,8 @@ class Pusher:
             for node in stage.before:
                 op, bound = node.op, self.nodes[node.name]
                 values[node.name] = _value(op, [values[i] for i in node.inputs])
-                grown = sum(s * error[i] for s, i in zip(bound.spectral, node.inputs, strict=True))
-                size = sum(a * norm[i] for a, i in zip(bound.absolute, node.inputs, strict=True)) + bound.offset
+                grown = _weighed(bound.spectral, [error[i] for i in node.inputs])
+                size = _weighed(bound.absolute, [norm[i] for i in node.inputs]) + bound.offset
                 error[node.name] = (grown + bound.rounding * size + TINY) * SAFE
                 norm[node.name] = size * SAFE
         wanted = {stage.node.inputs[0], *stage.keep} - {stage.node.name}
@@ -217,6 +217,11 @@ class Pusher:
         forms = self.forms[index]
         base = (error[forms.source] + forms.rounding * norm[forms.source]) * SAFE
         return Rows(flat, {k: error[k] for k in kept}, {k: norm[k] for k in kept}), base
+
+
+def _weighed(factors: tuple[float, ...], rows: list[np.ndarray]) -> np.ndarray:
+    """Sum of rows with factors."""
+    return np.tensordot(np.array(factors), np.stack(rows), axes=1)
 
 
 def _value(op, inputs: list[torch.Tensor]) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from hashlib import blake2b
 
 import numpy as np
 
@@ -97,7 +98,7 @@ class Settler:
         for n, Y in rows.values.items():
             rows.norm[n] = np.linalg.norm(Y, axis=1) * SAFE + TINY
             rows.error[n] = 2.0 * UNIT * rows.norm[n] + TINY
-        keys = np.array([hash(p) & (2**64 - 1) for p in points], np.uint64)
+        keys = np.array([_key(p) for p in points], np.uint64)
         polygons = Polygons(
             np.cumsum([0, *(len(part.points) for _, _, part in parts)]),
             np.array([v for _, numbers, _ in parts for v in numbers], np.int64),
@@ -105,3 +106,8 @@ class Settler:
             np.array([np.concatenate([words, part.words]) for words, _, part in parts]),
         )
         return Split(k.stage, rows, X, keys, polygons, no_new())
+
+
+def _key(point: Point) -> int:
+    """A hash of a point (Python's own is equal for -1 and -2)."""
+    return int.from_bytes(blake2b(repr(point).encode(), digest_size=8).digest(), "little")

@@ -1,0 +1,257 @@
+"""Linear regions of a network: counted, or listed with vertices, facets and maps (Montufar et al. 2014)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from plica.analyses.regions.cells import Listed, listed_plane, listed_solid
+from plica.analyses.regions.planar_engine import Engine
+from plica.analyses.regions.planar_state import Found
+from plica.analyses.regions.planar_window import window_of
+from plica.analyses.regions.region_maps import affine_maps, linear_regions
+from plica.analyses.regions.result import RegionCountResult, RegionsResult
+from plica.analyses.regions.solid import SolidCount, solid_count, solid_regions
+from plica.analyses.regions.solid_domain import domain_of, is_bounded
+from plica.analyses.regions.solid_stages import stages
+from plica.core.domain import Ball, Box, Plane, Segment
+from plica.core.network import Network
+from plica.core.polyhedron import Polyhedron
+from plica.core.progress import Progress, refuse_above
+from plica.core.result import Completeness, Standing
+from plica.errors import ArgumentError, BudgetReached
+
+Sink = Callable[[Found], None]
+Where = Box | Ball | Polyhedron | Plane | Segment
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A network of the domain's own coordinates, the domain in them, and the way back to inputs."""
+
+    net: Network
+    where: Box | Ball | Polyhedron | None
+    origin: np.ndarray | None = None
+    basis: np.ndarray | None = None
+
+    @property
+    def dimension(self) -> int:
+        """Number of coordinates."""
+        return math.prod(self.net.input_shape)
+
+    @property
+    def planar(self) -> bool:
+        """Whether the planar engine takes it."""
+        round_ = isinstance(self.where, Ball) and self.where.norm == 2.0
+        return self.dimension == 2 and not round_ and is_bounded(self.where)
+
+
+def count_regions(
+    net: Network,
+    domain: Where | None,
+    *,
+    max_regions: int | None = None,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> RegionCountResult:
+    """Count the activation regions of a network in a domain, exactly.
+
+    Parameters
+    ----------
+    net : Network
+    domain : Box, Ball, Polyhedron, Plane, Segment or None
+        With interior. A `Plane` needs a window; its regions are those of the network restricted to it. None: the whole
+        input space. A polygon in a plane: ``count_regions(net.on(plane), Polyhedron(...))``.
+    max_regions : int, optional
+        Stop when so many are found (two dimensions).
+    threads : int
+        Chunks of cells are taken by so many threads.
+    progress : Progress, optional
+        Budget and listener; a count that a budget ends is a lower bound, and the result says so.
+
+    Returns
+    -------
+    RegionCountResult
+
+    Raises
+    ------
+    ArgumentError, DataError
+        For a domain that is flat, empty, or in another number of variables.
+
+    Notes
+    -----
+    An activation region is a full-dimensional cell on which no unit changes its branch. Every sign is proven by a float
+    error bound or decided in integers, so the count is that of the stored weights. Memory does not grow with the number
+    of regions in bounded domains of up to 10 dimensions: polygons in two, vertex lists above. Unbounded domains are
+    mapped to simplices; above 10 dimensions cells are inequalities, and linear programs with proven answers decide.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import plica
+    >>> layer = torch.nn.Linear(2, 3)
+    >>> layer.weight.data, layer.bias.data = torch.tensor([[1.0, 0], [0, 1], [1, 1]]), torch.tensor([0.0, 0, -1])
+    >>> net = plica.load(torch.nn.Sequential(layer, torch.nn.ReLU()), (2,))
+    >>> plica.count_regions(net, plica.Box([-2, -2], [2, 2])).count
+    7
+    """
+    progress, begun = progress or Progress(), time.perf_counter()
+    asked = Question(net, None) if domain is None else _question(net, domain)
+    if not asked.planar:
+        found = solid_count(asked.net, asked.where, progress=progress, workers=threads)
+        return _count(asked.net, found, begun)
+    engine = _engine(asked, progress, max_regions, None)
+    status = _run(engine, threads)
+    tally = engine.tally
+    return RegionCountResult(
+        Standing.RIGOROUS, status, {"seconds": time.perf_counter() - begun}, tally.count, 2,
+        tuple(s.node.name for s in engine.plan), tuple(tally.cells), tally.exact_vertices + tally.exact_cells,
+        "polygons",
+    )  # fmt: skip
+
+
+def regions(
+    net: Network,
+    domain: Where,
+    *,
+    maps: bool = False,
+    max_regions: int | None = None,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> RegionsResult:
+    """List the activation regions of a network in a domain: patterns, vertices, facets, sizes, maps.
+
+    Parameters
+    ----------
+    net : Network
+    domain : Box, Ball, Polyhedron, Plane or Segment
+        As for `count_regions`. Regions that meet a ball are listed whole, inside the box around it.
+    maps : bool
+        Also the affine map of every region, its singular values, and which regions are one linear region: cells with
+        equal maps, joined across shared facets. Equal is decided in integers where floats cannot tell.
+    max_regions, threads, progress :
+        As for `count_regions`.
+
+    Returns
+    -------
+    RegionsResult
+        Coordinates are those of the domain: inputs for a box, ball or polyhedron, s for a plane ``origin + basis s``.
+
+    Raises
+    ------
+    ArgumentError, DataError
+        For a domain that is unbounded, flat, empty, or in another number of variables.
+    MemoryBudgetError
+        When the regions pass ``progress.max_bytes``; `count_regions` keeps none.
+    """
+    progress, begun = progress or Progress(), time.perf_counter()
+    asked = _question(net, domain)
+    status, count, decided, listed = _listed(asked, progress, max_regions, threads)
+    fields: dict[str, np.ndarray] = {}
+    if maps:
+        fields, status = _with_maps(asked, listed, progress, status)
+    return RegionsResult(
+        Standing.RIGOROUS, status, {"seconds": time.perf_counter() - begun}, len(listed.first) - 1, asked.dimension,
+        tuple(s.node.name for s in listed.plan), count, decided, listed.units, listed.codes, listed.bits,
+        listed.vertices, listed.errors, listed.first, listed.corners, listed.facet_first, listed.facet_corner_first,
+        listed.facet_corners, listed.facet_layers, listed.facet_units, listed.sizes, _size(asked.where),
+        asked.origin, asked.basis, **fields,
+    )  # fmt: skip
+
+
+def _listed(
+    asked: Question, progress: Progress, most: int | None, threads: int
+) -> tuple[Completeness, tuple[int, ...], int, Listed]:
+    """Completeness, regions per layer, signs decided in integers, and the cells."""
+    if asked.where is None or not is_bounded(asked.where):
+        raise ArgumentError("domain: it is unbounded; bound it, or only count: plica.count_regions.")
+    if not asked.planar:
+        solid = solid_regions(asked.net, asked.where, progress=progress)
+        status = Completeness.COMPLETE if solid.count.complete else Completeness.BUDGET
+        return status, solid.count.layers, solid.count.signs + solid.count.pieces, listed_solid(asked.net, solid)
+    found: list[Found] = []
+    held = 0
+
+    def keep(cells: Found) -> None:
+        nonlocal held
+        found.append(cells)
+        arrays = (cells.X, cells.keys, cells.polygons.index, cells.polygons.label, cells.polygons.words)
+        held += 3 * sum(a.nbytes for a in arrays)
+        refuse_above(progress.max_bytes, held, "The regions so far", "Count them only: plica.count_regions.")
+
+    engine = _engine(asked, progress, most, keep)
+    status = _run(engine, threads)
+    tally = engine.tally
+    return status, tuple(tally.cells), tally.exact_vertices + tally.exact_cells, listed_plane(engine, found)
+
+
+def _with_maps(
+    asked: Question, listed: Listed, progress: Progress, status: Completeness
+) -> tuple[dict[str, np.ndarray], Completeness]:
+    """Affine maps, singular values and linear regions; without the last when the budget ends before."""
+    n, out, d = len(listed.first) - 1, math.prod(asked.net.output_shape), asked.dimension
+    needed = 32 * n * out * (d + 1)
+    refuse_above(progress.max_bytes, needed, f"Maps of {n} regions to {out} outputs", "Leave out maps=True.")
+    branches = listed.branches()
+    try:
+        found = affine_maps(asked.net, listed.plan, branches, progress)
+    except BudgetReached:
+        return {}, Completeness.BUDGET
+    fields = {"matrices": found.matrices, "offsets": found.offsets}
+    fields["singular_values"] = np.linalg.svd(found.matrices, compute_uv=False)
+    try:
+        fields["linear"], _ = linear_regions(asked.net, listed.plan, branches, found, listed.pairs(), progress)
+    except BudgetReached:
+        return fields, Completeness.BUDGET
+    return fields, status
+
+
+def _question(net: Network, domain: Where) -> Question:
+    """The network in the domain's own coordinates."""
+    if isinstance(domain, Segment):
+        domain = domain.plane()
+    if not isinstance(domain, Plane):
+        return Question(net, domain)
+    if domain.window is None:
+        raise ArgumentError(
+            "domain: the plane is unbounded; give it a window, Plane(origin, basis, Box(lower, upper))."
+        )
+    return Question(net.on(domain), domain.window, domain.origin, domain.basis)
+
+
+def _engine(asked: Question, progress: Progress, most: int | None, sink: Sink | None) -> Engine:
+    if most is not None and most < 1:
+        raise ArgumentError(f"max_regions is {most}; it must be 1 or more.")
+    assert asked.where is not None  # planar domains are bounded
+    window = window_of(domain_of(asked.where, asked.dimension))
+    limit = math.inf if most is None else most
+    return Engine(asked.net, window, progress, max_regions=limit, sink=sink)
+
+
+def _run(engine: Engine, threads: int) -> Completeness:
+    try:
+        engine.run(threads)
+    except BudgetReached:
+        return Completeness.BUDGET
+    except KeyboardInterrupt:
+        return Completeness.INTERRUPTED
+    return Completeness.COMPLETE
+
+
+def _count(net: Network, found: SolidCount, begun: float) -> RegionCountResult:
+    """A count of the solid engine as a result."""
+    status = Completeness.COMPLETE if found.complete else Completeness.BUDGET
+    names = tuple(s.node.name for s in stages(net))
+    return RegionCountResult(
+        Standing.RIGOROUS, status, {"seconds": time.perf_counter() - begun}, found.count, math.prod(net.input_shape),
+        names, found.layers or (0,) * len(names), found.signs + found.pieces, found.method, found.undecided,
+    )  # fmt: skip
+
+
+def _size(where: Box | Ball | Polyhedron | None) -> float:
+    """Volume of the domain, where it has a short formula."""
+    return float(np.prod(where.upper - where.lower)) if isinstance(where, Box) else math.nan

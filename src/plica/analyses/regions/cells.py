@@ -1,0 +1,113 @@
+"""Cells of both engines in one form: packed branches, common vertices, facets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from plica.analyses.regions import facets
+from plica.analyses.regions.planar_engine import Engine
+from plica.analyses.regions.planar_kernels import NONE
+from plica.analyses.regions.planar_mesh import Mesh, mesh_of
+from plica.analyses.regions.planar_state import Found
+from plica.analyses.regions.result import packed, unpacked
+from plica.analyses.regions.solid import SolidRegions
+from plica.analyses.regions.solid_exact import decode
+from plica.analyses.regions.solid_stages import Stage, stages
+from plica.core.network import Network
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """Cells; fields as in `plica.analyses.regions.result.RegionsResult`."""
+
+    plan: tuple[Stage, ...]
+    units: tuple[int, ...]
+    codes: np.ndarray
+    bits: tuple[int, ...]
+    vertices: np.ndarray
+    errors: np.ndarray
+    first: np.ndarray
+    corners: np.ndarray
+    facet_first: np.ndarray
+    facet_corner_first: np.ndarray
+    facet_corners: np.ndarray
+    facet_layers: np.ndarray
+    facet_units: np.ndarray
+    sizes: np.ndarray
+
+    def branches(self) -> np.ndarray:
+        """Branches of all units, shape (cells, units)."""
+        return unpacked(self.codes, self.units, self.bits)
+
+    def pairs(self) -> np.ndarray:
+        """Pairs of cells with a common facet."""
+        owner = np.repeat(np.arange(len(self.first) - 1), np.diff(self.facet_first))
+        found = np.column_stack([owner, facets.neighbours_of(self.facet_corners, self.facet_corner_first, owner)])
+        return found[found[:, 0] < found[:, 1]]
+
+
+def listed_plane(engine: Engine, found: list[Found]) -> Listed:
+    """Polygons of the planar engine."""
+    mesh = mesh_of(engine, found)
+    units = tuple(stage.count for stage in engine.plan)
+    codes, bits = _codes(engine, mesh, units)
+    after = np.arange(1, len(mesh.corners) + 1)
+    after[mesh.first[1:] - 1] = mesh.first[:-1]
+    layers, owners = _makers(engine, mesh.label)
+    return Listed(
+        engine.plan, units, codes, bits, mesh.vertices, mesh.error, mesh.first, mesh.corners, mesh.first,
+        np.arange(0, 2 * len(mesh.corners) + 1, 2), np.column_stack([mesh.corners, mesh.corners[after]]).ravel(),
+        layers, owners, facets.areas(mesh.vertices, mesh.corners, mesh.first) if len(mesh.first) > 1 else np.zeros(0),
+    )  # fmt: skip
+
+
+def _codes(engine: Engine, mesh: Mesh, units: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Packed branches; of stages with one form per unit the pattern words are that already."""
+    if not units or not all(engine.units):
+        starts = range(len(mesh.words))
+        rows = [engine.exact.branches(mesh.words[i], len(units)) for i in starts]
+        return packed(np.array(rows, np.int16).reshape(len(rows), sum(units)), units)
+    words = np.ascontiguousarray(mesh.words).view(np.uint8)
+    at, parts = 0, []
+    for count in units:
+        parts.append(words[:, at : at + (count + 7) // 8])
+        at += (count + 63) // 64 * 8
+    return np.concatenate(parts, axis=1), (1,) * len(units)
+
+
+def _makers(engine: Engine, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Choice node and unit behind every side, -1 for sides of the domain."""
+    layers = np.where(label < 0, -1, label >> 48)
+    forms, owners = (label >> 24) & NONE, np.full(len(label), -1)
+    for i, stage in enumerate(engine.plan):
+        own = layers == i
+        if stage.binary:
+            owners[own] = stage.unit[forms[own]]
+        elif own.any():  # the form is the number of a candidate among the values that the node reads
+            group = np.full(int(stage.plus.max()) + 1, -1)
+            group[stage.plus] = np.repeat(stage.unit, np.diff(stage.start))
+            owners[own] = group[forms[own]]
+    return layers, owners
+
+
+def listed_solid(net: Network, solid: SolidRegions) -> Listed:
+    """Polytopes of the solid engine, with common vertices."""
+    cells, plan = solid.cells, stages(net)
+    units = tuple(stage.count for stage in plan)
+    codes, bits = packed(cells.patterns, units)
+    kept, number = facets.merged_vertices(cells.vertices, cells.error)
+    per_facet = np.diff(cells.corner_first)
+    owner = np.repeat(np.arange(len(cells)), np.diff(cells.facet_first))
+    own = cells.corners + np.repeat(cells.first[owner], per_facet)
+    makers = np.array([decode(int(code))[:2] for code in cells.facet_code], np.int64).reshape(-1, 2)
+    layers, owners = makers[:, 0], np.full(len(makers), -1)
+    for i, stage in enumerate(plan):
+        chosen = layers == i
+        decision = np.searchsorted(stage.start, makers[chosen, 1], side="right") - 1
+        owners[chosen] = stage.unit[decision]
+    return Listed(
+        plan, units, codes, bits, cells.vertices[kept], cells.error[kept], cells.first, number, cells.facet_first,
+        cells.corner_first, number[own], layers, owners, cells.volumes(),
+    )  # fmt: skip
