@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,12 +10,15 @@ import numpy as np
 import torch
 
 from plica.core.network import Network
+from plica.core.progress import DEFAULT_BYTES, refuse_above
 from plica.errors import ImportMismatch, ModelError
 
 TOLERANCE = 1e-5  # of the largest absolute output: float64 against the original's float32
 EXACT_TOLERANCE = 1e-9  # the same against the original's weights in float64
 COUNT = 8  # inputs of a kind
 WIDE = 30.0  # spread of the inputs that reach far knots
+HELD = 2**28  # bytes of a batch
+COPIES = 4  # of the largest node's values that a comparison holds, about
 
 Run = Callable[[np.ndarray], np.ndarray]
 
@@ -55,8 +59,24 @@ def agree(network: Network, original: Original) -> tuple[float, str]:
         When it exceeds 1e-5, and is not rounding in the original, which the original's weights in float64 show; or when
         the original's output is not finite or has another size.
     """
-    results = [_difference(network, original, inputs) for inputs in sample_inputs(network.input_shape)]
+    inputs = sample_inputs(network.input_shape, _count(network))
+    results = [_difference(network, original, batch) for batch in inputs]
     return max(d for d, _ in results), next((text for _, text in results if text), "")
+
+
+def _count(network: Network) -> int:
+    """Inputs of a kind: fewer where the network's values are very large."""
+    largest = COPIES * 8 * max(max(math.prod(node.shape), _table(node.op)) for node in network.nodes)
+    what = (
+        f"{network.origin.name}: comparing it with the original on one input takes {COPIES} copies of a node's values"
+    )
+    refuse_above(DEFAULT_BYTES, largest, what, "Load a part of the model, or one for smaller inputs.")
+    return max(1, min(COUNT, HELD // max(1, largest)))
+
+
+def _table(op: object) -> int:
+    """Entries of a node's tables of indices: a maximum holds all its candidates."""
+    return max((v.numel() for v in vars(op).values() if torch.is_tensor(v) and not v.is_floating_point()), default=0)
 
 
 def _difference(network: Network, original: Original, inputs: np.ndarray) -> tuple[float, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -112,6 +113,8 @@ def _load_numpy(path: Path) -> np.ndarray | np.lib.npyio.NpzFile:
         raise _broken(path, problem) from problem
     except ValueError as problem:
         raise _not_plain(path, problem) from problem
+    except (SyntaxError, TypeError, MemoryError, NotImplementedError, OSError, tokenize.TokenError) as problem:
+        raise _broken(path, problem) from problem
 
 
 def _not_plain(path: Path, problem: ValueError) -> DataError:
@@ -146,13 +149,20 @@ def _read_npz(path: Path, wish: Wish) -> Raw:
                 f"Name them '{wish.split}_images' and '{wish.split}_labels' (or images and labels), or choose split=."
             )
         label_key = _find_key(archive.files, LABEL_NAMES, wish.split)
-        try:
-            labels = None if label_key is None else archive[label_key]
-            return Raw(archive[key], labels)
-        except TRUNCATED as problem:
-            raise _broken(path, problem) from problem
-        except ValueError as problem:
-            raise _not_plain(path, problem) from problem
+        return Raw(_member(archive, key, path), None if label_key is None else _member(archive, label_key, path))
+
+
+def _member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
+    """Read one array of a npz file; NumPy raises errors of many kinds for a damaged one."""
+    try:
+        array = archive[key]
+    except ValueError as problem:
+        raise _not_plain(path, problem) from problem
+    except Exception as problem:  # a header that is no Python, a size that no memory holds, a cut archive
+        raise _broken(path, problem) from problem
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"'{path}': its member '{key}' is no array. Save it with numpy.savez.")
+    return array
 
 
 def _find_key(keys: list[str], names: tuple[str, ...], split: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,15 @@ def plot(result: Result, **options: Any) -> Figure:
     draw_it = PLOTS.get(type(result).__name__)
     if draw_it is None:
         raise ArgumentError(f"{type(result).__name__} has no picture. Those that have: {', '.join(sorted(PLOTS))}.")
-    return draw_it(result, **options)
+    figure = draw_it(result, **options)
+    figure._repr_png_ = partial(_png, figure)  # what Jupyter asks for; pyplot, which it knows, keeps figures for ever
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
 
 
 def save_plot(result: Result, path: str | os.PathLike[str], **options: Any) -> Path:
