@@ -74,7 +74,7 @@ class Stage:
         """How the variances of z follow from those of independent inputs, shape (n, p)."""
         n, p = math.prod(self.net.input_shape), sum(math.prod(self.net[name].shape) for name in self.firsts)
         refuse_above(progress.max_bytes, 16 * n * p, f"The rates of {p} units in {n} inputs", LESS)
-        unit = Gaussian(torch.zeros(n, dtype=torch.float64), torch.eye(n, dtype=torch.float64))
+        unit = Gaussian(torch.zeros(n, dtype=torch.float64), torch.ones(n, dtype=torch.float64), torch.arange(n))
         return rates_before(self, unit, progress).square()
 
     def means(self, x: Tensor, variances: Tensor, squares: Tensor | None) -> Tensor:
@@ -123,10 +123,36 @@ def _affine_values(net: Network, values: dict[str, Tensor], wanted: list[str]) -
 
 
 def rates_before(stage: Stage, x: Gaussian, progress: Progress) -> Tensor:
-    """Rates of z by the directions of noise, shape (k, p)."""
+    """Rates of z by the directions of noise, shape (k, p); by transposes where units are fewer than directions."""
+    units = sum(math.prod(stage.net[name].shape) for name in stage.firsts)
+    if units and units < x.directions:
+        rows = _rows_before(stage, progress).T
+        return x.basis() @ rows if x.active is None else x.rows[:, None] * rows[x.active]
     linear = affine_part(stage.net, x, progress)
     parts = [linear[stage.net[name].inputs[0]][1].flatten(1) for name in stage.firsts]
     return torch.cat(parts, 1) if parts else x.mean.new_zeros(x.directions, 0)
+
+
+def _rows_before(stage: Stage, progress: Progress) -> Tensor:
+    """A of z = A x + c, shape (p, n): the transposes of the affine nodes before the choices."""
+    net, n = stage.net, math.prod(stage.net.input_shape)
+    sizes = [math.prod(net[name].shape) for name in stage.firsts]
+    p = sum(sizes)
+    refuse_above(progress.max_bytes, 8 * p * n, f"The map to {p} units has {p} x {n} entries", LESS)
+    pending: dict[str, Tensor] = {}
+
+    def give(name: str, rows: Tensor) -> None:
+        pending[name] = pending[name] + rows if name in pending else rows
+
+    for name, part in zip(stage.firsts, torch.eye(p, dtype=torch.float64).split(sizes, 1), strict=True):
+        give(net[name].inputs[0], part.reshape(p, *net[name].shape))
+    for node in reversed(net.nodes):
+        if node.name not in pending:
+            continue
+        progress.check()
+        for name, rows in zip(node.inputs, node.op.adjoint(pending.pop(node.name)), strict=True):  # type: ignore[union-attr]
+            give(name, rows)
+    return pending[INPUT].flatten(1) if INPUT in pending else torch.zeros(p, n, dtype=torch.float64)
 
 
 def is_closed(net: Network) -> bool:
