@@ -206,6 +206,15 @@ def make_unit_maps():
                           values=maps[..., 1], pieces=np.array([0, 1, 0]), error=1e-16)  # fmt: skip
 
 
+def make_maximisers():
+    from plica.analyses.units import MaximisersResult
+
+    two = np.array([[3, 1], [0, 2]])
+    return MaximisersResult(**COMMON, header={}, layer="a", kind="natural", directions=np.eye(2), images=two,
+                            values=two * 0.5, labels=two, purity=np.array([0.5, 0.5]),
+                            baseline=np.array([0.6, 0.5, 1.0]))  # fmt: skip
+
+
 def make_unit_clusters():
     from plica.analyses.units import cluster_maps
 
@@ -292,7 +301,19 @@ def make_diff():
     return diff(make_facet(), make_kind())
 
 
+def make_mixing():
+    from plica.analyses.preimage.mixing_result import MixingResult
+
+    grid = np.array([[[np.nan, 1.5], [2.0, np.nan]]])
+    return MixingResult(
+        **COMMON, header={}, layers=("a",), cuts=np.array([True]), labels=np.array([0, 1]), classes=np.array([0, 1]),
+        pairs=np.array([[0, 0, 1]]), distances=grid, targets=np.array([[[-1, 1], [0, -1]]]), nearest=grid,
+        verdicts=np.array([["open", "read differently"]]), answers=np.array([[-1, 1]]), points=grid,
+    )  # fmt: skip
+
+
 EXAMPLES = {
+    "MixingResult": make_mixing,
     "DiffResult": make_diff,
     "ManyResult": make_many,
     "ExpansionResult": make_expansion,
@@ -304,6 +325,7 @@ EXAMPLES = {
     "NeighbourhoodsResult": make_neighbourhoods,
     "PerturbationResult": make_perturbation,
     "UnitMapsResult": make_unit_maps,
+    "MaximisersResult": make_maximisers,
     "UnitClustersResult": make_unit_clusters,
     "EqualActivationResult": make_equal_activation,
     "LipschitzResult": make_lipschitz,

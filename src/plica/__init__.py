@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from plica.analyses.preimage import (
         impostor,
         is_omnidirectional,
+        mixing,
         nearest_facet,
         preimage,
         preimage_kind,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     )
     from plica.analyses.regions.bounds import region_bounds
     from plica.analyses.spectrum import admissible_sets, removed_rows, spectrum
-    from plica.analyses.units import unit_maps
+    from plica.analyses.units import maximisers, unit_maps
     from plica.certificates import certify, verify
     from plica.compare import diff
     from plica.core.domain import Ball, Box, Plane, Segment
@@ -60,6 +61,7 @@ _HOMES = {
     "plica.analyses.preimage": (
         "impostor",
         "is_omnidirectional",
+        "mixing",
         "nearest_facet",
         "preimage",
         "preimage_kind",
@@ -67,7 +69,7 @@ _HOMES = {
     ),
     "plica.analyses.regions.bounds": ("region_bounds",),
     "plica.analyses.spectrum": ("admissible_sets", "removed_rows", "spectrum"),
-    "plica.analyses.units": ("unit_maps",),
+    "plica.analyses.units": ("maximisers", "unit_maps"),
     "plica.certificates": ("certify", "verify"),
     "plica.compare": ("diff",),
     "plica.core.domain": ("Ball", "Box", "Plane", "Segment"),
@@ -129,7 +131,9 @@ __all__ = [
     "lipschitz",
     "load",
     "load_result",
+    "maximisers",
     "min_distortion",
+    "mixing",
     "moment_bounds",
     "moments",
     "nearest_facet",

@@ -4,6 +4,8 @@ from plica.analyses.preimage.facets import nearest_facet
 from plica.analyses.preimage.impostor import impostor
 from plica.analyses.preimage.kind import preimage_kind
 from plica.analyses.preimage.kinds import is_omnidirectional
+from plica.analyses.preimage.mixing import mixing
+from plica.analyses.preimage.mixing_result import MixingResult
 from plica.analyses.preimage.result import FacetResult, ImpostorResult, Kind, KindResult
 from plica.analyses.preimage.union import preimage, preimage_of
 from plica.analyses.preimage.union_result import PreimageResult, Reach
@@ -14,11 +16,13 @@ __all__ = [
     "ImpostorResult",
     "Kind",
     "KindResult",
+    "MixingResult",
     "Preimage",
     "PreimageResult",
     "Reach",
     "impostor",
     "is_omnidirectional",
+    "mixing",
     "nearest_facet",
     "preimage",
     "preimage_kind",

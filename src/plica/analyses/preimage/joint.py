@@ -1,0 +1,127 @@
+"""A preimage seen by a second network: both are joined at their common input, and one search decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import scipy.sparse as sp
+
+from plica.analyses.preimage.mixing_result import DIFFERS, OPEN, SAME
+from plica.analyses.preimage.union_set import Preimage, Question
+from plica.analyses.preimage.union_target import levels
+from plica.core.affine import Concat, reshape
+from plica.core.domain import Box
+from plica.core.exact import columns as exact
+from plica.core.network import INPUT, Graph, Network
+from plica.core.progress import Progress
+from plica.core.search.conditions import Conditions
+from plica.core.search.point import as_columns
+from plica.errors import BudgetReached, SolverError
+
+LOOKED = 3  # pieces that are looked at when the first points are ties of the reference
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What the reference makes of a preimage.
+
+    Attributes
+    ----------
+    verdict : str
+    answer : int
+        The reference's answer at the point; -1 without one.
+    point : ndarray, optional
+        In the preimage (within rounding of an exact point), flat.
+    """
+
+    verdict: str
+    answer: int = -1
+    point: np.ndarray | None = None
+
+
+def read_differently(
+    net: Network, reference: Network, x: np.ndarray, layer: str, domain: Box, seconds: float, progress: Progress
+) -> Reading:
+    """Search the preimage of x at a layer for a point that the reference reads otherwise than x.
+
+    Notes
+    -----
+    One search for each other class k, over the patterns of both networks: activity as at x, and output k of the
+    reference at least as large as that of its answer at x. "Proven the same" takes a complete search without a point
+    for all of them.
+    """
+    witness = exact.Columns.of(x)
+    logits = exact.forward(reference.nodes, witness)[0][reference.output]
+    sizes = [logits.entry(k) for k in range(len(logits.numerator))]
+    own = max(range(len(sizes)), key=lambda k: (sizes[k], -k))
+    joined = _join(net, reference, layer, witness)
+    budget = Progress(max_seconds=seconds, max_bytes=progress.max_bytes)
+    proven = True
+    for k in sorted(set(range(len(sizes))) - {own}, key=lambda k: -sizes[k]):
+        conditions = joined.beats(k, own)
+        union = Preimage(Question(joined.net, layer, INPUT, "", conditions, domain, witness), budget)
+        try:
+            for piece in union.pieces(LOOKED):
+                answer = _answer(reference, piece.exact_point)
+                if answer != own:
+                    return Reading(DIFFERS, answer, piece.point)
+        except (BudgetReached, SolverError):
+            proven = False
+        proven &= union.is_complete and not union._found and union.standing.is_proof
+        if budget.seconds_left <= 0:
+            return Reading(OPEN)
+    return Reading(SAME if proven else OPEN)
+
+
+def _answer(reference: Network, point: tuple) -> int:
+    """The reference's answer at an exact point, the lowest of ties."""
+    logits = exact.forward(reference.nodes, as_columns(point))[0][reference.output]
+    sizes = [logits.entry(k) for k in range(len(logits.numerator))]
+    return max(range(len(sizes)), key=lambda k: (sizes[k], -k))
+
+
+@dataclass(frozen=True, eq=False)
+class _Joined:
+    """Both networks, and the activity's conditions on the first part of their joint value."""
+
+    net: Network
+    activity: Conditions
+    units: int
+    classes: int
+
+    def beats(self, k: int, own: int) -> Conditions:
+        """The activity, and output k of the reference not below output `own`."""
+        a, wide = self.activity, self.classes
+        more = np.zeros((1, self.units + wide))
+        more[0, self.units + k], more[0, self.units + own] = -1.0, 1.0
+        G = sp.csr_array(sp.vstack([_widen(a.G, wide), sp.csr_array(more)], format="csr"))
+        return Conditions(self.net.output, G, (*a.h, Fraction(0)), _widen(a.E, wide), a.e)
+
+
+def _widen(A: sp.csr_array, columns: int) -> sp.csr_array:
+    return sp.csr_array(sp.hstack([A, sp.csr_array((A.shape[0], columns))], format="csr"))
+
+
+def _join(net: Network, reference: Network, layer: str, witness: exact.Columns) -> _Joined:
+    """One graph with both networks, whose value holds what the activity is about and the reference's outputs."""
+    part = net.upto(layer)
+    values, _ = exact.forward(part.nodes, witness)
+    activity = levels(part, layer, values[layer])
+    graph = Graph(net.input_shape)
+    first = _copy(graph, part.upto(activity.value), "a.")
+    second = _copy(graph, reference, "b.")
+    units, classes = (int(np.prod(graph.shapes[name])) for name in (first, second))
+    left = graph.add("left", reshape(graph.shapes[first], (units,)), first)
+    right = graph.add("right", reshape(graph.shapes[second], (classes,)), second)
+    graph.add("both", Concat(0, ((units,), (classes,))), left, right)
+    return _Joined(graph.network(), activity, units, classes)
+
+
+def _copy(graph: Graph, net: Network, prefix: str) -> str:
+    """Add a network's nodes under other names."""
+    names = {INPUT: INPUT}
+    for node in net.nodes:
+        names[node.name] = graph.add(prefix + node.name, node.op, *(names[i] for i in node.inputs))
+    return names[net.output]
