@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from plica.analyses.lipschitz.fourier import Sizes, Torus
 from plica.analyses.lipschitz.verified import gram
-from plica.errors import ArgumentError
+from plica.errors import ArgumentError, DataError
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
@@ -161,7 +161,7 @@ def torus_of(layer: nn.Module, size: Sizes | None) -> DifferentiableTorus:
                 f"size = {tuple(size)}: each entry must be a multiple of the stride ({s}) and hold the kernel "
                 f"({d * (k - 1) + 1} places)."
             )
-    weight = layer.weight.double().cpu()
+    weight = _weight(layer).double().cpu()
     grouped = weight.reshape(layer.groups, weight.shape[0] // layer.groups, *weight.shape[1:])
     return DifferentiableTorus(grouped, tuple(size), tuple(layer.stride), tuple(layer.dilation))
 
@@ -183,19 +183,22 @@ class DifferentiableTorus(Torus):
         for number, places, roots in self.phases(0, self.half[0]):
             part = torch.einsum("gfoi,fu->goiu", value[:, :, :, number], roots.conj())
             weight[..., places] = part.real / math.prod(self.grid)
-        return DifferentiableTorus(
-            weight.reshape(groups, rows, columns, *kernel), self.size, self.stride, self.dilation
-        )
+        shape = (groups, rows, columns, *kernel)
+        return DifferentiableTorus(weight.reshape(shape), self.size, self.stride, self.dilation)
 
 
 def _weight(layer: nn.Module) -> Tensor:
     if not isinstance(layer, LAYERS):
         raise ArgumentError(f"layer = {type(layer).__name__}: give a Linear, Conv1d or Conv2d.")
+    if not bool(torch.isfinite(layer.weight).all()):
+        raise DataError(f"{layer}: weights that are NaN or infinite; no singular values exist. Has training diverged?")
     return layer.weight
 
 
 def _largest(blocks: Tensor) -> Tensor:
     """Largest singular value over some matrices; only the matrix that has it is differentiated."""
+    if not blocks.numel():
+        return blocks.real.sum()
     with torch.no_grad():
         best = int(torch.linalg.eigvalsh(gram(blocks))[:, -1].argmax())
     return torch.linalg.matrix_norm(blocks[best], 2)
@@ -209,6 +212,8 @@ def _clipped(blocks: Tensor, floor: float, ceiling: float) -> Tensor:
 def _input_sizes(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, Sizes | None]:
     """Torus sizes of the convolutions among a model's layers, None for dense ones."""
     layers = {name: m for name, m in model.named_modules() if isinstance(m, LAYERS)}
+    if not layers:
+        return {}
     seen: dict[str, tuple[int, ...]] = {}
     hooks = []
     for name, m in layers.items():
