@@ -55,6 +55,8 @@ def test_attack(folder, tmp_path):
     exact = run(*given, "--norm", "inf", "--dtype", "float64", "--json")
     body = json.loads(exact.stdout)
     np.testing.assert_allclose(np.array(body["distance"], float), gaps / 2, rtol=1e-5, atol=1e-9)
+    proof = run(*given, "--exact", "--dtype", "float64", "--limit", 3)
+    assert "3 proven smallest" in proof.stdout
     paper = run(*given, "--method", "lbfgs", "--targets", "second", "--limit", 2)
     assert "method lbfgs" in paper.stdout and paper.exit_code == 0
     assert "at layer relu1" in run(*given, "--layer", "relu1", "--targets", 0, "--lower", 0, "--method", "fast").stdout

@@ -26,6 +26,7 @@ Method = Annotated[str, typer.Option(help="auto, fast, lbfgs (the paper's, in on
 OneLayer = Annotated[str | None, typer.Option(help="Perturb the values of this layer instead of the images.")]
 Lower = Annotated[float | None, typer.Option(help="Least allowed value. Default: black, as the network reads it.")]
 Upper = Annotated[float | None, typer.Option(help="Largest allowed value. Default: white, as the network reads it.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Also prove that nothing is nearer, image by image.")]
 Dtype = Annotated[str, typer.Option(help="Arithmetic: own (the model file's), float32 or float64.")]
 
 
@@ -44,6 +45,7 @@ def attack(
     lower: Lower = None,
     upper: Upper = None,
     dtype: Dtype = "own",
+    exact: Exact = False,
     split: opt.Split = "test",
     scale: opt.Scale = None,
     mean: opt.Mean = None,
@@ -65,7 +67,8 @@ def attack(
 
     opened = ModelOptions(model, input_shape, trust_pickle, device, threads)
     read = DataOptions(data, split, scale, mean, std, layout, labels, limit)
-    given: dict[str, Any] = {"norm": _norm(norm), "targets": _targets(targets), "method": method, "seed": seed}
+    given: dict[str, Any] = {"norm": _norm(norm), "targets": _targets(targets), "method": method}
+    given |= {"seed": seed, "exact": exact}
     net, images = open_both(opened, read)
     kept = None if layer is None else read_layer(layer)
     box = _box(images, lower, upper, at_layer=kept is not None)

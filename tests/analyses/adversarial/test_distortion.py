@@ -49,12 +49,12 @@ def deep(seed=0):
     return nn.Sequential(nn.Linear(6, 20), nn.Sigmoid(), nn.Linear(20, 4)).eval()
 
 
-def checked(result, model, X, box):
+def checked(result, model, X, box, *, exact=False):
     """What every result promises."""
     X = np.asarray(X)
     for i, status in enumerate(result.status):
         point = torch.as_tensor(result.x_adv[i : i + 1])
-        if status == "not found":
+        if status in ("not found", "proven that there is none"):
             assert math.isinf(result.distance[i]) and np.isnan(result.x_adv[i]).all() and result.target[i] == -1
             continue
         answer = int(model(point).argmax(1))
@@ -70,7 +70,9 @@ def checked(result, model, X, box):
             assert answer != result.label[i]
         else:
             assert result.distance[i] == 0
-    assert not result.proven.any() and (result.lower_bound == 0).all() and result.standing == "estimate"
+    assert (result.lower_bound <= result.distance).all()
+    if not exact:
+        assert not result.proven.any() and (result.lower_bound == 0).all() and result.standing == "estimate"
 
 
 # --- known answers ----------------------------------------------------------------------------------------------
@@ -215,6 +217,54 @@ def test_images_of_any_shape_and_dtype():
     assert inner.x_adv.shape == (5, 3, 4, 4)
 
 
+# --- proofs -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.big(sample=2)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("case", range(20))
+def test_proven_minima_are_those_of_every_pattern(case, norm):
+    module, layers = relu_net(case)
+    net = plica.load(module, input_shape=(3,))
+    X = np.random.default_rng(case).random((3, 3))
+    result = min_distortion(net, X, norm=norm, box=UNIT, exact=True, method="fast")
+    checked(result, module, X, UNIT, exact=True)
+    assert result.standing == "rigorous" and result.completeness == "complete"
+    for i in range(len(X)):
+        exact = oracle.smallest(layers, X[i], int(result.label[i]), np.zeros(3), np.ones(3), norm)
+        if math.isinf(exact):
+            assert result.status[i] == "proven that there is none" and result.proven[i]
+        else:
+            assert result.proven[i] and result.lower_bound[i] <= exact * (1 + 1e-7)
+            assert exact - 1e-7 <= result.distance[i] <= exact * (1 + 1e-5) + 1e-7
+
+
+def test_proofs_of_targets_and_of_images_that_are_wrong_already():
+    net = plica.load(linear(np.eye(3), np.zeros(3)), input_shape=(3,))
+    X = np.array([[1.0, 0.9, 0.0], [0.0, 0.5, 0.2]])
+    result = min_distortion(net, X, [0, 0], targets=2, box=UNIT, exact=True, method="fast")
+    level = 1.9 / 3
+    assert result.distance[0] == pytest.approx(np.linalg.norm([1 - level, 0.9 - level, level]), rel=1e-5)
+    assert result.distance[1] == pytest.approx(0.3 / math.sqrt(2), rel=1e-5)
+    assert result.proven.all() and "largest gap" in result.summary()
+    wrong = min_distortion(net, X, [0, 0], box=UNIT, exact=True, method="fast")
+    assert wrong.status == ("found", "misclassified already")
+    assert wrong.proven.all() and wrong.lower_bound[1] == 0
+
+
+def test_proofs_in_single_precision_and_within_a_budget():
+    module, _ = relu_net(3, (6, 24, 24, 3))
+    net = plica.load(module, input_shape=(6,)).cast(torch.float32)
+    X = np.random.default_rng(0).random((4, 6))
+    result = min_distortion(net, X, box=UNIT, exact=True, method="fast")
+    checked(result, lambda p: net.logits(p), X.astype(np.float32), UNIT, exact=True)
+    assert result.x_adv.dtype == np.float32
+    np.testing.assert_allclose(result.distance, result.lower_bound, rtol=1e-4)
+    short = min_distortion(net, X, box=UNIT, exact=True, exact_seconds=1e-9)
+    assert short.completeness == "budget reached" and not short.proven.any()
+    checked(short, lambda p: net.logits(p), X.astype(np.float32), UNIT, exact=True)
+
+
 # --- options ----------------------------------------------------------------------------------------------------
 
 
@@ -294,7 +344,8 @@ class Broken(nn.Module):
         ({"targets": "nearest"}, ArgumentError, "least"),
         ({"targets": [5]}, ArgumentError, "classes 0 to 1"),
         ({"targets": [0.5]}, ShapeError, "class numbers"),
-        ({"exact": True}, ArgumentError, "exact"),
+        ({"exact": True}, ArgumentError, "plica.load"),
+        ({"exact_seconds": 0}, ArgumentError, "more than 0"),
         ({"method": "pgd"}, ArgumentError, "lbfgs_scipy"),
         ({"speed": 3}, ArgumentError, "speed is not a setting.*seed"),
         ({"starts": -1}, ArgumentError, "0 or more"),

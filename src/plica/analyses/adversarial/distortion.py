@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from plica.analyses.adversarial.bracket import MET, Proofs, provable, proven
 from plica.analyses.adversarial.penalty import penalised
 from plica.analyses.adversarial.polish import Best
 from plica.analyses.adversarial.problem import Problem, Rows, as_classifier, make
@@ -58,7 +60,8 @@ def min_distortion(
     layer : str or int, optional
         Perturb the values of this layer instead of the input; `box` is then one of these values.
     exact : bool
-        Prove a lower bound. Not offered yet for this function.
+        Also prove that nothing is nearer, image by image: `lower_bound` and `proven`. For a piecewise-linear `Network`;
+        the claim is about its weights in real arithmetic. ``exact_seconds`` (30) limits the time for one image.
     progress : Progress, optional
         Budget and listener. A budget that runs out returns what was found.
     **search
@@ -92,8 +95,6 @@ def min_distortion(
     >>> round(float(result.distance[0]), 6)
     0.565685
     """
-    if exact:
-        raise ArgumentError("exact=True is not available; leave it out, and take `distance` as an upper bound.")
     if not isinstance(norm, (int, float)) or float(norm) not in (1.0, 2.0, math.inf):
         raise ArgumentError(f"norm = {norm!r}; use 2, float('inf') or 1.")
     settings, watch = Search.of(search), progress or Progress()
@@ -103,6 +104,8 @@ def min_distortion(
     if layer is not None:
         model, X, y, box = _at_layer(model, X, y, box, layer)
     problem = make(model, X, y, box, watch)
+    if exact:
+        provable(problem.model)
     given = explicit_targets(targets, problem.labels, problem.logits(problem.x), settings.seed)
     blocks, completeness = [], Completeness.COMPLETE
     step = _block(problem, settings)
@@ -116,7 +119,14 @@ def min_distortion(
         blocks.append(board)
         problem.forward, problem.backward = problem.forward + part.forward, problem.backward + part.backward
     watch.report("images", len(problem.x), len(problem.x))
-    return _result(problem, blocks, given, settings, name, completeness)
+    best = Best(torch.cat([b.best.point for b in blocks]), torch.cat([b.best.size for b in blocks]))
+    problem.progress = Progress()  # what remains is done whatever the budget
+    proofs = None
+    if exact:
+        proofs = proven(problem, best, given, float(norm), settings.exact_seconds, watch)
+        completeness = proofs.completeness if completeness is Completeness.COMPLETE else completeness
+    c = torch.cat([b.c for b in blocks]).double().cpu().numpy()
+    return _result(problem, Found(best, c, float(norm), proofs, completeness), given, settings, name)
 
 
 def _at_layer(model: Any, X: Any, y: Any, box: Box | None, layer: str | int) -> tuple[Any, Tensor, Any, Box | None]:
@@ -175,52 +185,64 @@ def _searched(board: Board, settings: Search) -> Completeness:
 # --- the result -------------------------------------------------------------------------------------------------
 
 
-def _result(
-    problem: Problem,
-    blocks: list[Board],
-    given: Tensor | None,
-    settings: Search,
-    layer: str,
-    completeness: Completeness,
-) -> DistortionResult:
-    norm = blocks[0].norm
-    problem.progress = Progress()  # the last check is made whatever the budget
-    best = Best(torch.cat([b.best.point for b in blocks]), torch.cat([b.best.size for b in blocks]))
+@dataclass(frozen=True)
+class Found:
+    """What the search and the proofs say."""
+
+    best: Best
+    c: np.ndarray
+    norm: float
+    proofs: Proofs | None
+    completeness: Completeness
+
+
+def _result(problem: Problem, found: Found, given: Tensor | None, settings: Search, layer: str) -> DistortionResult:
+    best = found.best if found.proofs is None else found.proofs.best
     first = problem.logits(problem.x).argmax(1)
     done = first != problem.labels if given is None else (given == first[:, None]).any(1)
     point = _settled(problem, best, given)
     ok = done | _fooled(problem, point, given)
     point = torch.where(done[:, None], problem.x, point)
     step = (point.double() - problem.x.double()).cpu()
-    size = torch.where(done.cpu(), 0.0, length(step, norm))
+    size = torch.where(done.cpu(), 0.0, length(step, found.norm))
     size = torch.where(ok.cpu(), size, math.inf)
     point = torch.where(ok[:, None], point, torch.full_like(point, math.nan))
     reached = torch.where(ok, problem.logits(torch.where(ok[:, None], point, problem.x)).argmax(1), -1)
     lost = torch.where(ok.cpu(), 1.0, math.inf)
+    lower, closed = _bounds(size.numpy(), done.cpu().numpy(), found.proofs)
     already = "misclassified already" if given is None else "has its target already"
-    words = [already if d else "found" if k else "not found" for d, k in zip(done.tolist(), ok.tolist(), strict=True)]
+    missing = np.where(np.isinf(lower), "proven that there is none", "not found")
+    words = np.where(done.cpu().numpy(), already, np.where(ok.cpu().numpy(), "found", missing))
     return DistortionResult(
-        Standing.ESTIMATE,
-        completeness,
+        Standing.ESTIMATE if found.proofs is None else Standing.RIGOROUS,
+        found.completeness,
         {},
         x_adv=point.reshape(-1, *problem.shape).cpu().numpy(),
         distance=size.numpy(),
-        lower_bound=np.zeros(len(size)),
-        proven=np.zeros(len(size), dtype=bool),
+        lower_bound=lower,
+        proven=closed,
         l2=(length(step, 2.0) * lost).numpy(),
         linf=(length(step, math.inf) * lost).numpy(),
         rms=(length(step, 2.0) / math.sqrt(step.shape[1]) * lost).numpy(),
         label=problem.labels.cpu().numpy(),
         target=reached.cpu().numpy(),
-        status=tuple(words),
-        c=torch.cat([b.c for b in blocks]).double().cpu().numpy(),
-        norm=norm,
+        status=tuple(words.tolist()),
+        c=found.c,
+        norm=found.norm,
         method=settings.method,
         layer=layer,
         forward=problem.forward,
         backward=problem.backward,
         seed=settings.seed,
     )
+
+
+def _bounds(size: np.ndarray, done: np.ndarray, proofs: Proofs | None) -> tuple[np.ndarray, np.ndarray]:
+    """Lower bounds, and where they meet the distance; both trivial for images that are wrong already."""
+    if proofs is None:
+        return np.zeros(len(size)), np.zeros(len(size), dtype=bool)
+    lower = np.minimum(np.where(done, 0.0, proofs.lower), size)
+    return lower, (size <= lower * (1 + MET)) | (np.isinf(size) & np.isinf(lower))
 
 
 def _fooled(problem: Problem, point: Tensor, given: Tensor | None, which: Tensor | None = None) -> Tensor:

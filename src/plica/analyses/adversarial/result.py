@@ -14,7 +14,8 @@ from plica.errors import ArgumentError
 class DistortionResult(Result):
     """Nearest misclassified points found, one row per image.
 
-    That a returned point is misclassified is a checked fact; that there is no nearer one is not, unless `proven`.
+    That a returned point is misclassified is a checked fact; that there is no nearer one is not, unless `proven`. A tie
+    of logits is no mistake, so the smallest distance is an infimum: `lower_bound` is below it, `distance` a point's.
 
     Attributes
     ----------
@@ -23,15 +24,17 @@ class DistortionResult(Result):
     distance : ndarray, shape (n,)
         In the norm asked for; 0 for images that are misclassified as they are, inf where nothing was found.
     lower_bound : ndarray, shape (n,)
-        No misclassified point is nearer than this; 0 where nothing is proven.
+        No misclassified point is nearer than this, for the weights in real arithmetic; 0 where nothing is proven, inf
+        where the box holds none.
     proven : ndarray of bool, shape (n,)
-        Whether the two have met.
+        Whether the two have met, up to a share of 2e-6.
     l2, linf, rms : ndarray, shape (n,)
         The same perturbations in the norms 2 and inf, and as the paper measures them: sqrt(sum (x' - x)^2 / n).
     label, target : ndarray of int, shape (n,)
         Class of the image, and the class that x_adv is given; -1 where nothing was found.
     status : tuple of str
-        Per image: "found", "misclassified already" (or "has its target already"), "not found".
+        Per image: "found", "misclassified already" (or "has its target already"), "not found", or with proofs
+        "proven that there is none".
     c : ndarray, shape (n,)
         Weight of |r| at which the paper's method found the point; NaN for other methods.
     norm : float
@@ -91,6 +94,12 @@ class DistortionResult(Result):
             lines.append(
                 f"distance ({norm}): median {np.median(size):.4g}, mean {size.mean():.4g}, largest {size.max():.4g}; "
                 f"paper's distortion {self.average():.4g}"
+            )
+        if self.lower_bound.any():
+            open_ = (self.lower_bound > 0) & np.isfinite(self.distance)
+            gap = self.distance[open_] / self.lower_bound[open_] - 1
+            lines.append(
+                f"proven lower bounds: {int(open_.sum())} above 0, largest gap {100 * gap.max(initial=0.0):.3g} %"
             )
         lines.append(
             f"method {self.method}; {int(self.proven.sum())} proven smallest; {self.forward} forward and "

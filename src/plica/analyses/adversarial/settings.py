@@ -55,6 +55,8 @@ class Search:
         L-BFGS: bisections of c, after it is bracketed by powers of ten.
     iterations, memory : int
         L-BFGS: most iterations per c, and pairs remembered.
+    exact_seconds : float
+        exact: longest search for the proof of one image.
     """
 
     method: str = "auto"
@@ -69,6 +71,7 @@ class Search:
     c_steps: int = 10
     iterations: int = 50
     memory: int = 10
+    exact_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         for name, known in WORDS.items():
@@ -78,6 +81,8 @@ class Search:
             least = 0 if name in ("starts", "rounds") else 1
             if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
                 raise ArgumentError(f"{name} = {getattr(self, name)!r}; it must be a whole number, {least} or more.")
+        if not isinstance(self.exact_seconds, (int, float)) or not self.exact_seconds > 0:
+            raise ArgumentError(f"exact_seconds = {self.exact_seconds!r}; give seconds, more than 0.")
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> Search:
