@@ -11,11 +11,13 @@ import numpy as np
 from plica.analyses.adversarial.exact import verify_tree as exact
 from plica.analyses.adversarial.exact.bounds import State
 from plica.analyses.adversarial.exact.dual import Multipliers
+from plica.analyses.adversarial.exact.hull import Hull
 from plica.analyses.adversarial.exact.layers import Layers, Maximum, Scalar
 from plica.analyses.adversarial.exact.tree import Node, Tree
 from plica.core.affine import Affine, Scale
 from plica.core.choice import Choice
 from plica.core.network import INPUT
+from plica.core.progress import Progress
 from plica.core.search.blocks import _bias, _divisor
 from plica.errors import ArgumentError
 
@@ -114,8 +116,10 @@ def _step(state: State, weights: Multipliers | None, *, new: bool) -> dict[str, 
         rows = [[int(i), *(_whole(v) for v in column)] for i, column in zip(numbers, found.T, strict=True)]
         if rows:
             wanted.append([j, rows])
+    slopes = [[j, own] for j, h in enumerate(state.hulls if new else ()) if (own := _slopes(h))]
+    step: dict[str, Any] = {"wanted": wanted, "slopes": slopes, "margins": [], "lines": [], "edges": []}
     if weights is None:
-        return {"wanted": wanted, "margins": [], "lines": [], "edges": []}
+        return step
     lines, edges = [], []
     for j, h in enumerate(state.hulls):
         own = []
@@ -128,26 +132,43 @@ def _step(state: State, weights: Multipliers | None, *, new: bool) -> dict[str, 
         edge = [[int(i), _whole(weights.bounds[j][i])] for i in np.flatnonzero(weights.bounds[j])]
         if edge:
             edges.append([j, edge])
-    return {"wanted": wanted, "margins": [_whole(v) for v in weights.margins], "lines": lines, "edges": edges}
+    return {**step, "margins": [_whole(v) for v in weights.margins], "lines": lines, "edges": edges}
+
+
+def _slopes(h: Hull) -> list[list]:
+    """Default lines of the undecided units: unit, then (source, slope) above and below, None for the bound itself."""
+    out = []
+    for u in np.flatnonzero(~h.exact):
+        pair = [
+            [int(lines.source[k[u]]), _whole(lines.slope[k[u]])] if len(lines.unit) and k[u] >= 0 else None
+            for lines, k in zip((h.above, h.below), h.default, strict=True)
+        ]
+        out.append([int(u), *pair])
+    return out
 
 
 def _whole(value: float) -> int:
     return exact.floor(Fraction(float(value)))
 
 
-def proof(tree: Tree) -> dict[str, Any] | None:
+def proof(tree: Tree, progress: Progress | None = None) -> dict[str, Any] | None:
     """The claim that no input within a radius has a wanted class, with its proof; None where none is accepted.
 
     Parameters
     ----------
     tree : Tree
-        Searched with ``keep=True``. The radius claimed is a little smaller than what it proved: the largest of a few
-        that `verify_tree` accepts.
+        Of a `Bracket`. The radius claimed is a little smaller than what it proved: the largest of a few that
+        `verify_tree` accepts.
+    progress : Progress, optional
+        For the search, which is made once more within the radius that is claimed, so that it is the same throughout.
 
     Notes
     -----
     CERTIFIED: the checker runs before this returns. Cost: seconds to minutes of pure Python.
     """
+    tree = Tree(tree.layers, tree.best, tree.lower, progress or Progress(), keep=True)
+    if not tree.run():
+        return None
     best, net = tree.best, exact_network(tree.layers)
     nodes = [steps_of(root) for root in tree.roots]
     margins = [[[int(v) for v in row] for row in aim] for aim in best.aims]

@@ -49,7 +49,7 @@ class Bracket:
         Nodes bounded and programs solved.
     seconds : float
     tree : Tree or None
-        The proof of the lower bound, where it was asked for (`keep`).
+        The search that gave the lower bound, where it was asked for (`keep`); `proof` makes a certificate of it.
     """
 
     standing: Standing
@@ -115,7 +115,7 @@ def smallest(
     prepared : Layers, optional
         `prepare(net)`, where many inputs of one network are asked for.
     keep : bool
-        Keep the tree and its multipliers (memory: some arrays per node).
+        Keep the last tree, which `proof` needs.
     progress : Progress, optional
         A budget or an interrupt returns the bracket as it is.
 
@@ -134,7 +134,7 @@ def smallest(
     strictly misclassified points may be larger, and the bracket stays open.
     """
     base = prepared or prepare(net)
-    x, lower, upper_box = _checked(base, x, label, norm, box)
+    x, lower, upper_box = checked(base, x, label, norm, box)
     layers = base.at(x, lower, upper_box)
     best = Best(layers, lower, upper_box, float(norm), aims(base.classes, label, targets, win=win))
     watch = progress or Progress()
@@ -151,9 +151,10 @@ def smallest(
     return run.bracket(completeness, watch.seconds)
 
 
-def _checked(
+def checked(
     base: Layers, x: np.ndarray, label: int, norm: float, box: Box | tuple[np.ndarray, np.ndarray] | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The input and the box as flat arrays, refused where they make no sense."""
     x = np.asarray(x, dtype=np.float64).reshape(-1)
     if len(x) != base.inputs:
         raise ShapeError(f"x has {len(x)} numbers; the network reads {base.inputs}.")
@@ -235,7 +236,7 @@ class _Run:
 
     def _within(self, radius: float, most: int | None) -> bool:
         """Search within a radius; the bound grows by what is proven, however the search ends."""
-        tree = Tree(self.layers, self.best, radius, self.progress, self.keep)
+        tree = Tree(self.layers, self.best, radius, self.progress)
         try:
             return tree.run(most)
         finally:

@@ -174,7 +174,7 @@ class Tree:
             if count >= before:
                 break
             state, before, fresh = found, count, False
-            weights = self._proved(node, state, aim, [by_default(self.layers, state, aim, _even(aim))], domain)
+            weights = self._proved(node, state, aim, [by_default(self.layers, state, aim, even(aim))], domain)
             if node.lower >= self.reach:
                 return
             if self._columns(state) <= MOST_COLUMNS:
@@ -227,7 +227,7 @@ class Tree:
         return weights
 
 
-def _even(aim: np.ndarray) -> np.ndarray:
+def even(aim: np.ndarray) -> np.ndarray:
     """Equal weights of the margins, whose sums are exact."""
     return np.full(len(aim), 2.0 ** -np.ceil(np.log2(len(aim))))
 

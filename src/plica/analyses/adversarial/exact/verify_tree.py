@@ -90,24 +90,6 @@ def shift(points, slope, above):
     return min(bottom + (-(slope * p) >> BITS) for p, bottom, _ in points)
 
 
-def default(choice, u, low, high, above):
-    """The line that is best in the middle: (source, slope, shift), None for the bound itself."""
-    sources = [u] if choice[0] == "scalar" else [i for i in choice[1][u] if high[i] > low[i]]
-    best = None
-    for s in sources:
-        points = corners(choice, u, s, low, high)
-        slopes = list(choice[2][u]) if choice[0] == "scalar" else [] if above else [ONE]
-        pairs = [(a, b) for k, a in enumerate(points) for b in points[k + 1 :] if b[0] > a[0]]
-        if choice[0] == "scalar" or above:
-            slopes += [((b[2] - a[2]) << BITS) // (b[0] - a[0]) for a, b in pairs]
-        for slope in slopes:
-            t = shift(points, slope, above)
-            height = (slope * (low[s] + high[s]) >> BITS + 1) + t
-            if best is None or (height < best[0] if above else height > best[0]):
-                best = (height, (s, slope, t))
-    return best and best[1]
-
-
 def units(choice, low, high, taken):
     """Bounds of the outputs, and where they are one line."""
     out = []
@@ -127,9 +109,10 @@ def units(choice, low, high, taken):
     return out
 
 
-def pulled(net, state, form, constant, rows=None, edges=None):
+def pulled(net, state, form, constant, slopes, rows=None, edges=None):
     """Lower bound of a form of all columns by one of the input: (form, constant). With `rows`, by lines with weights.
 
+    slopes: {choice: {unit: ((source, slope) of a line above, of one below)}}, where the bound itself is not to be used;
     rows: {choice: [(unit, source, slope, weight)]}, weight > 0 for a line above; edges: {choice: [(number, weight)]}.
     """
     form, lost, (sizes, known) = dict(form), 0, state
@@ -141,10 +124,9 @@ def pulled(net, state, form, constant, rows=None, edges=None):
         c = [form.pop(starts[j] + u, 0) for u in range(len(outputs))]
         y = [0] * len(low)
         lines = list(rows.get(j, ())) if rows is not None else []
-        if rows is None:
-            for u, v in enumerate(c):
-                line = default(layer.choice, u, low, high, v < 0) if v and outputs[u].only is None else None
-                lines += [(u, line[0], line[1], -v)] if line else []
+        for u, v in enumerate(c) if rows is None else ():
+            line = slopes.get(j, {}).get(u, (None, None))[v > 0] if v and outputs[u].only is None else None
+            lines += [(u, *line, -v)] if line else []
         for u, s, slope, weight in lines:
             t = shift(corners(layer.choice, u, s, low, high), slope, weight > 0)
             c[u] += weight
@@ -183,7 +165,7 @@ def read(layer, sizes, y, form, constant):
     return form, constant, lost
 
 
-def bounds(net, domain, taken, before, wanted):
+def bounds(net, domain, taken, before, wanted, slopes):
     """Bounds of all choices over a domain, those of `before` kept; None where a bound shows that there is no point.
 
     wanted: {choice: [(number, mu, nu below, mu, nu above)]}: which ones to compute, and with what.
@@ -201,7 +183,7 @@ def bounds(net, domain, taken, before, wanted):
                 y = [0] * len(low)
                 y[i] = sign * ONE
                 form, constant, lost = read(layer, sizes, y, {}, 0)
-                form, constant = pulled(net, (sizes, known), form, constant)
+                form, constant = pulled(net, (sizes, known), form, constant, slopes)
                 value = least(form, domain, mu, nu) + constant - (lost >> BITS) - bool(lost)
                 low[i] = max(low[i], value) if sign > 0 else low[i]
                 high[i] = min(high[i], -value) if sign < 0 else high[i]
@@ -261,7 +243,8 @@ def closed(domain, form, constant):
 def steps(net, node, domain, aim, taken, state):
     """Replay a node's own steps: whether they close it, and the domain and bounds that they leave."""
     for step in node["steps"]:
-        found = bounds(net, domain, taken, state and state[1], dict(step["wanted"]))
+        slopes = {j: {u: lines for u, *lines in own} for j, own in step["slopes"]}
+        found = bounds(net, domain, taken, state and state[1], dict(step["wanted"]), slopes)
         if found is None:
             return True, domain, state
         state = found
@@ -269,7 +252,7 @@ def steps(net, node, domain, aim, taken, state):
             return False, domain, state
         y = [-sum(map(mul, step["margins"], column)) for column in zip(*aim, strict=True)]
         form, constant, lost = read(net[-1], state[0], y, {}, 0)
-        form, constant = pulled(net, state, form, constant, dict(step["lines"]), dict(step["edges"]))
+        form, constant = pulled(net, state, form, constant, {}, dict(step["lines"]), dict(step["edges"]))
         constant -= (lost >> BITS) + bool(lost) + (not any(step["margins"]))
         if closed(domain, form, constant):
             return True, domain, state

@@ -1,0 +1,195 @@
+"""Brackets of smallest perturbations against exhaustion; half-spaces and bounds against samples; proofs in integers."""
+
+import copy
+import json
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from oracles import networks
+from oracles import smallest as oracle
+from plica.analyses.adversarial.exact import certified_radius, prepare, proof, record, smallest, verify_tree
+from plica.analyses.adversarial.exact.bounds import Domain, ball, bound
+from plica.analyses.adversarial.exact.dual import by_default, halfspace
+from plica.analyses.adversarial.exact.kernels import distance, least
+from plica.analyses.adversarial.exact.points import length, proven_margins, value
+from plica.analyses.adversarial.exact.smallest import aims
+from plica.core.progress import Progress
+from plica.errors import ArgumentError, DataError, ShapeError
+from zoo import KINDS, build, chain, random_net
+
+NORMS = (2.0, math.inf, 1.0)
+
+
+def case(seed):
+    """A net of the zoo, a point, its class, a norm and a box."""
+    kind, degenerate = KINDS[seed % len(KINDS)], seed % 2 == 1
+    data, draw = random_net(kind, seed, degenerate=degenerate)
+    x = np.clip(draw.point(math.prod(data["input"])), -2, 2)
+    label = int(np.argmax([float(v) for v in networks.output(data, x)]))
+    return data, x, label, NORMS[(seed // 2) % 3], (x - 1.0, x + np.where(np.arange(len(x)) % 2, 1.5, 0.75))
+
+
+@pytest.mark.big(sample=100)
+@pytest.mark.parametrize("seed", range(1000))
+def test_no_lower_bound_exceeds_the_exact_distance(seed):
+    data, x, label, norm, box = case(seed)
+    exact = oracle.smallest(data, x, label, norm, box=tuple(map(list, box)))
+    found = smallest(build(data), x, label, norm=norm, box=box, progress=Progress(max_seconds=1.0))
+    assert found.lower_bound <= exact * (1 + 1e-9) + 1e-9
+    assert found.distance >= exact * (1 - 1e-7) - 1e-7
+    if found.proven:
+        assert found.distance == exact or abs(found.distance - exact) <= 2e-6 * max(1.0, exact)
+    if found.x is not None:
+        out = networks.output(data, found.x)
+        assert max(v for k, v in enumerate(out) if k != label) > out[label]
+        assert length(found.x - x, norm) <= found.distance
+        assert (found.x >= box[0]).all() and (found.x <= box[1]).all()
+    elif found.proven and data:
+        assert exact == math.inf
+
+
+@pytest.mark.parametrize("seed", range(0, 14))
+def test_proofs_are_accepted_and_damaged_ones_refused(seed):
+    data, x, label, norm, box = case(2 * seed)
+    found = smallest(build(data), x, label, norm=norm, box=box, keep=True)
+    claim = proof(found.tree)
+    radius = float.fromhex(claim["radius"])
+    assert radius >= min(found.lower_bound, found.tree.radius) * (1 - 1e-4)
+    assert json.loads(json.dumps(claim)) == claim
+    net = record.exact_network(found.tree.layers)
+
+    def accepted(nodes, share):
+        domain = record.exact_ball(x, *box, norm, Fraction(radius * share))
+        pairs = zip(nodes, claim["margins"], strict=True)
+        return all(verify_tree.check(net, node, domain, aim) for node, aim in pairs)
+
+    assert accepted(claim["trees"], 1.0)
+    if found.x is not None:  # a point lies within the larger radius, so that no proof can be right
+        assert not accepted(claim["trees"], 1.001)
+        for damage in (_without_children, _without_steps, _louder):
+            trees = copy.deepcopy(claim["trees"])
+            damage(trees)
+            assert not accepted(trees, 1.001)
+
+
+def _without_children(trees):
+    for node in trees:
+        if "children" in node:
+            node["children"] = node["children"][:1]
+
+
+def _without_steps(trees):
+    for node in trees:
+        node["steps"] = node["steps"][:1]
+
+
+def _louder(trees):
+    for node in trees:
+        for step in node["steps"]:
+            step["margins"] = [-m for m in step["margins"]]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_linear_forms_over_domains(norm):
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        n = int(rng.integers(1, 6))
+        radius = float(rng.uniform(0.2, 2))
+        low, high = -np.abs(rng.normal(size=n)), np.abs(rng.normal(size=n)) * rng.integers(0, 2, size=n)
+        low, high = np.maximum(low, -radius), np.minimum(high, radius)
+        d = rng.uniform(low, high, size=(4000, n))
+        size = np.array([length(v, norm) for v in d])
+        d = d * np.minimum(1.0, radius / np.maximum(size, 1e-12))[:, None]
+        w = rng.normal(size=n)
+        beta = float(np.quantile(d @ w, 0.8))
+        inside = d[d @ w >= beta]
+        forms = rng.normal(size=(7, n))
+        domain = Domain(low, high, norm, radius, w, beta)
+        bounds = domain.least(forms)[0]
+        seen = (inside @ forms.T).min(0)
+        assert (bounds <= seen + 1e-12).all()
+        assert (bounds >= seen - 0.5 * radius * n).all()  # and they are of use
+        near = min(length(v, norm) for v in inside)
+        assert distance(w, beta, low, high, norm) <= near + 1e-12
+        assert (least(forms, low, high, norm, radius, 0 * w, 0.0)[0] <= (d @ forms.T).min(0) + 1e-12).all()
+
+
+@pytest.mark.parametrize("seed", range(21))
+def test_bounds_and_halfspaces_hold_at_samples(seed):
+    data, x, label, norm, box = case(seed)
+    layers = prepare(build(data)).at(x, *box)
+    domain = ball(layers, norm, 0.7)
+    state = bound(layers, domain, [np.full(c.units, -1) for c in layers.choices])
+    rng = np.random.default_rng(seed)
+    d = rng.uniform(domain.lower, domain.upper, size=(300, len(x)))
+    d = d * np.minimum(1.0, 0.7 / np.array([length(v, norm) for v in d]))[:, None]
+    for aim in aims(layers.classes, label, None):
+        w, beta = halfspace(layers, state, aim, by_default(layers, state, aim, np.ones(1)).rounded())
+        for v in d:
+            margin = float((aim @ value(layers, v))[0])
+            assert w @ v - beta >= margin - 1e-9  # the margin's upper bound
+            assert proven_margins(layers, x + v, aim)[0] <= margin + 1e-9
+
+
+def test_known_answers():
+    net = build(chain((2,), ("dense", {"W": [[1.0, 0.0], [0.0, 1.0]], "b": None})))
+    x = np.array([0.9, 0.1])
+    for norm, answer in ((2.0, 0.8 / math.sqrt(2)), (math.inf, 0.4), (1.0, 0.8)):
+        found = smallest(net, x, 0, norm=norm, box=(np.zeros(2), np.ones(2)))
+        assert found.proven and abs(found.distance - answer) < 1e-6 and found.lower_bound <= answer
+    found = smallest(net, x, 1, norm=2.0)
+    assert found.distance == 0 and found.proven  # misclassified already
+    tied = smallest(net, np.array([0.5, 0.5]), 0, norm=2.0)
+    assert tied.lower_bound == 0 and tied.distance < 1e-6
+    constant = build(chain((2,), ("dense", {"W": [[0.0, 0.0], [0.0, 0.0]], "b": [1.0, 0.0]})))
+    nowhere = smallest(constant, x, 0, box=(np.zeros(2), np.ones(2)))
+    assert nowhere.lower_bound == math.inf and nowhere.proven and nowhere.x is None
+
+
+def test_targets_that_have_to_win():
+    W = [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]
+    net = build(chain((2,), ("dense", {"W": W, "b": [0.0, 0.0, -0.2]})))
+    x, box = np.array([0.9, 0.1]), (np.zeros(2), np.ones(2))
+    beat = smallest(net, x, 0, targets=[2], box=box)
+    win = smallest(net, x, 0, targets=[2], win=True, box=box)
+    assert beat.proven and beat.distance <= win.lower_bound * (1 + 1e-6) + 1e-6
+
+
+def test_budgets_and_interrupts_return_brackets():
+    data, x, label, norm, box = case(0)
+    net = build(data)
+    stopped = smallest(net, x, label, norm=norm, box=box, progress=Progress(max_seconds=0.0))
+    assert stopped.completeness == "budget reached" and stopped.lower_bound == 0
+
+    class Interrupting(Progress):
+        def check(self):
+            raise KeyboardInterrupt
+
+    assert smallest(net, x, label, norm=norm, box=box, progress=Interrupting()).completeness == "interrupted"
+
+
+def test_certified_radii_are_below_the_smallest_distance():
+    for seed in range(14):
+        data, x, label, norm, box = case(seed)
+        net = build(data)
+        found = smallest(net, x, label, norm=norm, box=box, progress=Progress(max_seconds=1.0))
+        radius = certified_radius(net, x[None], [label], norm=norm, box=box)[0]
+        assert radius <= found.distance * (1 + 1e-9)
+
+
+def test_bad_input():
+    data, x, label, _, box = case(0)
+    net = build(data)
+    with pytest.raises(ShapeError, match="numbers"):
+        smallest(net, x[:-1], label)
+    with pytest.raises(DataError, match="finite"):
+        smallest(net, x * np.nan, label)
+    with pytest.raises(ArgumentError, match="norm"):
+        smallest(net, x, label, norm=3.0)
+    with pytest.raises(ArgumentError, match="label"):
+        smallest(net, x, 99)
+    with pytest.raises(DataError, match="outside"):
+        smallest(net, x + 10, label, box=box)
