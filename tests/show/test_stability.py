@@ -68,6 +68,18 @@ def test_bounds_are_rounded_outward():
     assert outward(32.6137, 3, up=True) == 32.7
 
 
+def test_every_printed_bound_of_the_network_is_one(part):
+    """Numbers that would be rounded inward: 32.613 to 32.6, 21.057 to 21.1."""
+    bounds, spectrum = part.results
+    odd = dataclasses.replace(bounds, upper=32.613, product=35.817, lower=21.057)
+    data = ReportData({}, (dataclasses.replace(part, results=(odd, spectrum)),))
+    view = SECTION.view(data)
+    assert numbers(view.answer) == [32.7, 21.0]
+    assert [value for _, value, _ in view.body["models"][0]["whole"]] == ["32.7", "21", "35.9"]
+    (finding,) = SECTION.findings[0](data)
+    assert numbers(finding.sentence) == [33.0, 21.0]
+
+
 def test_no_bound_is_not_printed_as_one(part):
     bounds, spectrum = part.results
     none = dataclasses.replace(bounds, upper=math.inf, product=math.inf, uppers=np.full(len(bounds.uppers), np.inf))

@@ -15,7 +15,7 @@ from plica.errors import MemoryBudgetError, PlicaError
 from plica.experiments.report.model import Done, Job, Part
 
 IMAGES = 8  # inputs whose spectra are computed
-INPUTS = 4096  # directions at most; larger inputs vary in a window at their centre
+INPUTS = 1024  # directions at most, or images take minutes; larger inputs vary in a window at their centre
 
 
 def _bounds(job: Job, progress: Progress, _: Done) -> Iterator[LipschitzResult]:

@@ -65,10 +65,8 @@ def _sentence(part: ModelPart) -> str:
     """What is proven about the whole network, else what its last spectrum says."""
     bounds, spectrum = _bounds(part), _spectrum(part)
     if bounds is not None and math.isfinite(bounds.upper):
-        at_least = f", and at least {number(bounds.lower)} somewhere" if bounds.lower > 0 else ""
-        return (
-            f"{part.name} moves its output by at most {number(bounds.upper)} times the change of the input{at_least}."
-        )
+        at_least = f", and at least {_low(bounds.lower)} somewhere" if bounds.lower > 0 else ""
+        return f"{part.name} moves its output by at most {_high(bounds.upper)} times the change of the input{at_least}."
     if spectrum is None:
         return ""
     largest = number(float(np.median(spectrum.largest[:, -1])))
