@@ -99,6 +99,9 @@ def impostor(
     x: Annotated[int, typer.Option("--x", help="Number of the image whose features are kept, from 0.", min=0)],
     towards: Annotated[int, typer.Option(help="Number of the image to look like, from 0.", min=0)],
     tolerance: Annotated[float, typer.Option(help="How far each feature may move.", min=0.0)] = 0.0,
+    extent: Annotated[
+        str, typer.Option(help="piece: the image's own piece; nearest, farthest: over the whole preimage.")
+    ] = "piece",
     split: opt.Split = "test",
     scale: opt.Scale = None,
     mean: opt.Mean = None,
@@ -124,8 +127,11 @@ def impostor(
         )
     own, other = images.images[x], images.images[towards]
     with progress(max_seconds) as watch:
-        result = search(net, own, other, layer=read_layer(layer), tolerance=tolerance, progress=watch)
-    options = {"layer": layer, "x": x, "towards": towards, "tolerance": tolerance, **plain(opened), **plain(read)}
+        result = search(net, own, other, layer=read_layer(layer), tolerance=tolerance, extent=extent, progress=watch)
+    options = {
+        "layer": layer, "x": x, "towards": towards, "tolerance": tolerance, "extent": extent, **plain(opened),
+        **plain(read),
+    }  # fmt: skip
     finish(stamped_result(result, net, images, options), as_json=as_json, out=out)
 
 

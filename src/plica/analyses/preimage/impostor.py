@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 import scipy.linalg
@@ -13,16 +13,18 @@ from torch import Tensor
 
 from plica.analyses.preimage.activity import Activity, activities, loosen, read_value, steepness
 from plica.analyses.preimage.result import ImpostorResult
-from plica.core.network import Network
+from plica.analyses.preimage.union_impostor import Extreme, farthest, nearest
+from plica.analyses.preimage.union_set import Preimage, Question
+from plica.analyses.preimage.union_target import levels
+from plica.core.domain import Box
+from plica.core.exact import columns as exact
+from plica.core.network import INPUT, Network
 from plica.core.pattern import Pattern
 from plica.core.piece import Piece
 from plica.core.progress import Progress, refuse_above
 from plica.core.result import Completeness, Standing
 from plica.core.solve import nearest_point
 from plica.errors import ArgumentError, BudgetReached, ShapeError, SolverError
-
-if TYPE_CHECKING:
-    from plica.core.domain import Box
 
 ALLOWED = 1e-9  # a condition of the program missed by this much, relative to its slack at the witness, is rounding
 TOUCHED = 1e-12  # a condition that is not yet in the program enters it when missed by this much
@@ -84,13 +86,14 @@ def impostor(
     layer: str | int,
     domain: Box | None = None,
     tolerance: float = 0.0,
+    extent: str = "piece",
     progress: Progress | None = None,
 ) -> ImpostorResult:
     """Return the input nearest to `towards` that shares the features of `x` at a layer.
 
     Searched inside the piece of `x` (its own choices in all layers up to this one), where the inputs with equal
     features are a polyhedron: the answer is the Euclidean projection of `towards` on it. Other pieces may hold inputs
-    with the same features that come nearer.
+    with the same features that come nearer: ``extent="nearest"`` looks at all of them.
 
     Parameters
     ----------
@@ -104,7 +107,10 @@ def impostor(
         entries.
     tolerance : float
         How far each feature may move; 0 keeps them exactly (Behrmann s. 1: invariant; above 0: stable). Units at rest
-        in a flat stretch (ReLU below zero) stay in it.
+        in a flat stretch (ReLU below zero) stay in it inside the own piece; over the union every feature may move.
+    extent : {"piece", "nearest", "farthest"}
+        The own piece; or the point of the whole preimage that is nearest to, or farthest from, `towards`. The preimage
+        is searched piece by piece until the budget ends; the domain must then be bounded.
     progress : Progress, optional
         Budget and listener.
 
@@ -129,14 +135,22 @@ def impostor(
     inequalities)^2; in 3072 dimensions seconds.
     """
     progress, start = progress or Progress(), time.monotonic()
-    if tolerance < 0:
-        raise ArgumentError(f"tolerance = {tolerance}: it must not be negative.")
+    if not 0 <= tolerance < np.inf:
+        raise ArgumentError(f"tolerance = {tolerance}: it must not be negative, nor infinite.")
+    if extent not in ("piece", "nearest", "farthest"):
+        raise ArgumentError(f'extent = {extent!r}: "piece", "nearest" or "farthest".')
     own, other = _one(net, x, "x"), _one(net, towards, "towards")
     lower, upper = _box(own, other, domain)
     name = net.resolve(layer)
     cell = _cell(net, own, name, tolerance, progress)
     goal = np.clip(other[0].flatten().cpu().numpy(), lower, upper)
     found, completeness, reason = _project(cell, goal, lower, upper, progress)
+    bound, pieces = float("nan"), 1
+    if extent != "piece":
+        question = _question(net, own, name, tolerance, lower, upper)
+        whole = _whole(question, extent, other[0].flatten().cpu().numpy(), found, progress)
+        found, completeness, bound, pieces = whole.point, whole.completeness, whole.bound, whole.pieces
+        reason = f"{extent} point of the preimage among {pieces} pieces; no other is beyond distance {bound:.6g}."
     point = torch.from_numpy(found).to(own).reshape(own.shape)
     difference, scale = _difference(net, own, point, name, torch.float64)
     in_model, _ = _difference(net, own, point, name, getattr(torch, net.origin.dtype))
@@ -159,7 +173,32 @@ def impostor(
         class_towards=answers[1],
         class_impostor=answers[2],
         reason=reason,
+        extent=extent,
+        bound=bound,
+        pieces=pieces,
     )
+
+
+def _question(net: Network, x: Tensor, layer: str, tolerance: float, lower: np.ndarray, upper: np.ndarray) -> Question:
+    """The whole preimage of the features of x, within a tolerance."""
+    if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
+        raise ArgumentError('extent: over the whole preimage the domain must be bounded; "piece" needs no bounds.')
+    part, witness = net.upto(layer), exact.Columns.of(x.flatten().cpu().numpy())
+    values, _ = exact.forward(part.nodes, witness)
+    conditions = levels(part, layer, values[layer], Fraction(tolerance))
+    words = "the activity of x" if tolerance == 0 else f"outputs within {tolerance:g} of those at x"
+    return Question(part, layer, INPUT, words, conditions, Box(lower, upper), witness)
+
+
+def _whole(question: Question, extent: str, goal: np.ndarray, found: np.ndarray, progress: Progress) -> Extreme:
+    """Over all pieces; for the nearest point only those within the distance that the own piece gives."""
+    if extent == "farthest":
+        return farthest(Preimage(question, progress), goal, found, progress)
+    radius = float(np.linalg.norm(found - goal)) * (1 + 1e-9) + 1e-12
+    box = question.domain
+    assert box is not None
+    near = np.clip(goal - radius, box.lower, box.upper), np.clip(goal + radius, box.lower, box.upper)
+    return nearest(Preimage(replace(question, domain=Box(*near)), progress), goal, found, progress)
 
 
 def _one(net: Network, x: np.ndarray, name: str) -> Tensor:

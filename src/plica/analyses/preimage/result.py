@@ -118,6 +118,12 @@ class ImpostorResult(Result):
         The network's answers (largest logit).
     reason : str
         How it was found, in a sentence.
+    extent : str
+        "piece": the nearest point of the input's own piece; "nearest" and "farthest": over the whole union.
+    bound : float
+        No point of the union is nearer (farther) than this, as far as floats tell; NaN where it was not asked for.
+    pieces : int
+        Pieces that were looked at.
     """
 
     layer: str
@@ -134,6 +140,9 @@ class ImpostorResult(Result):
     class_towards: int
     class_impostor: int
     reason: str
+    extent: str = "piece"
+    bound: float = float("nan")
+    pieces: int = 1
 
     def summary(self) -> str:
         """How near it came and how equal the features are."""

@@ -134,9 +134,23 @@ class UnionPiece:
 
     # -- in floats ---------------------------------------------------------------------------------------------------
 
+    def own_rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """G, h, E, e as floats without the sides of the domain, rows of length 1, the equations independent."""
+        return self._scaled(*self._raw)
+
     @cached_property
     def _rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """G, h, E, e with rows of length 1, the equations independent."""
+        """The same with the domain."""
+        G, h, E, e = self._raw
+        if self.domain is not None:
+            box = self.domain.polyhedron()
+            G, h = np.vstack([G, box.G]), np.concatenate([h, box.h])
+            E, e = np.vstack([E, box.E]), np.concatenate([e, box.e])
+        return self._scaled(G, h, E, e)
+
+    @cached_property
+    def _raw(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Rows of the pattern and of the conditions."""
         shaped = {
             name: torch.from_numpy(b).to(self.net[name].op.dtype)[None]  # type: ignore[union-attr]
             for name, b in self.branches.items()
@@ -155,12 +169,13 @@ class UnionPiece:
         v = value[self.conditions.value].flatten().cpu().numpy()
         slack = np.array([float(h) for h in self.conditions.h]) - self.conditions.G @ v
         G, h = np.vstack([-normals, maps[0]]), np.concatenate([offsets, slack + maps[0] @ x])
-        E, e = maps[1], maps[1] @ x
+        return G, h, maps[1], maps[1] @ x
+
+    def _scaled(
+        self, G: np.ndarray, h: np.ndarray, E: np.ndarray, e: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Rows of length 1 without those that are 0; independent equations."""
         n = self.ambient
-        if self.domain is not None:
-            box = self.domain.polyhedron()
-            G, h = np.vstack([G, box.G]), np.concatenate([h, box.h])
-            E, e = np.vstack([E, box.E]), np.concatenate([e, box.e])
         length = np.linalg.norm(G, axis=1) if len(G) else np.zeros(0)
         moving = length > 1e-12
         G, h = G[moving] / length[moving, None], h[moving] / length[moving]
