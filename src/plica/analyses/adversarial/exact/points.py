@@ -8,11 +8,12 @@ import numpy as np
 
 from plica.analyses.adversarial.exact.bounds import SLACK, Domain, ball, bound, charge
 from plica.analyses.adversarial.exact.layers import Layers, Scalar
-from plica.analyses.adversarial.exact.program import nearest_in_piece
+from plica.analyses.adversarial.exact.program import nearest_in_piece, piece
 from plica.core.exact.floats import gamma
 
 NUDGES = (0.0, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7)  # shares by which a point on the border goes beyond it
 STEPS = 8  # pieces that are walked through
+ASIDE = 4  # slopes tried at a point on a border
 
 
 def length(d: np.ndarray, norm: float) -> float:
@@ -100,14 +101,13 @@ class Best:
         if (aim @ value(layers, d)).min() < -1e-7 * (1.0 + np.abs(value(layers, d)).max()):
             return False
         self.tried += 1
-        self.beyond(d, which)
-        size, better = length(d, self.norm), False
+        size, better = length(d, self.norm), self.beyond(d, which) or self._aside(d, which)
         for _ in range(STEPS):
             near = nearest_in_piece(layers, d, aim, domain)
             if near is None:
                 break
             near = self._back(np.clip(near, layers.lower, layers.upper), aim)
-            better |= self.beyond(near, which)
+            better |= self.beyond(near, which) or self._aside(near, which)
             now = length(near, self.norm)
             if now >= size * (1 - 1e-9):
                 break
@@ -133,4 +133,20 @@ class Best:
                 return False
             if self.accept(x, which):
                 return True
+        return False
+
+    def _aside(self, d: np.ndarray, which: int) -> bool:
+        """From a border that no longer step along d crosses: a little way up the slopes of the pieces around it."""
+        scale = 1.0 + float(np.abs(self.layers.x).max(initial=0.0))
+        rng = np.random.default_rng(0)
+        for k in range(ASIDE):
+            if not length(d, self.norm) < self.distance * (1 - 1e-6):
+                return False
+            around = d + (k > 0) * 1e-7 * scale * rng.normal(size=len(d))
+            slope = -piece(self.layers, around, self.aims[which])[0][-1]
+            size = length(slope, np.inf)
+            for step in (1e-12, 1e-11, 1e-10, 1e-9) if size > 0 else ():
+                x = np.clip(self.layers.x + d + step * scale / size * slope, self.lower, self.upper)
+                if self.accept(x, which):
+                    return True
         return False

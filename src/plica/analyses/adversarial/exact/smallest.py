@@ -19,6 +19,7 @@ from plica.core.result import Completeness, Standing
 from plica.errors import ArgumentError, BudgetReached, DataError, ShapeError
 
 CLOSED = 1e-6  # relative gap at which a bracket counts as closed
+NOTHING = 1e-8  # and the absolute one, relative to the largest input
 FIRST = 40  # nodes of a first search at full radius; where they are not enough, smaller radii come first
 LADDER = (0.3, 0.5, 0.6, 0.7, 0.77, 0.85, 0.9, 0.95, 1.0)
 GROWTHS = 24  # doublings of the radius where there is no box and no point
@@ -44,7 +45,7 @@ class Bracket:
     gap : float
         ``distance / lower_bound - 1``; 0 where both are 0 or inf.
     proven : bool
-        Whether the gap is at most 1e-6.
+        Whether the gap is at most 1e-6, or the two differ by 1e-8 of the largest input at most (ties).
     nodes, programs : int
         Nodes bounded and programs solved.
     seconds : float
@@ -261,7 +262,7 @@ class _Run:
             best.x,
             target,
             gap,
-            gap <= CLOSED,
+            gap <= CLOSED or upper - lower <= NOTHING * (1.0 + float(np.abs(self.layers.x).max(initial=0.0))),
             self.nodes,
             self.programs,
             seconds,
