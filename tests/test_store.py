@@ -10,6 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -20,11 +21,14 @@ from plica.analyses.moments.result import MomentBoundsResult, MomentsResult
 from plica.analyses.moments.uses import results as uses
 from plica.analyses.preimage.kinds import OmnidirectionalResult
 from plica.analyses.preimage.result import FacetResult, ImpostorResult, Kind, KindResult
+from plica.analyses.regions.analysis import regions
+from plica.analyses.regions.result import RegionCountResult
 from plica.core.choice import relu
+from plica.core.domain import Box, Plane
 from plica.core.network import Graph, Origin
 from plica.core.result import Completeness, Standing
 from plica.errors import ArgumentError, DataError, PlicaError
-from plica.loaders import info
+from plica.loaders import info, load
 from plica.store import FORMAT, RESULTS, header, load_result, save, stamped
 
 COMMON = {"standing": Standing.CERTIFIED, "completeness": Completeness.BUDGET}
@@ -162,6 +166,13 @@ def make_noise():
     return uses.NoiseResult(**COMMON, header={}, method="exact", shift=two, variance=0.1, support=two > 0, before=0,
                             target=-1, mean=two, margin=-1.5, sampled_mean=two, sampled_error=two, share=0.5,
                             interval=two, samples=10, reason="found")  # fmt: skip
+
+
+def make_noise_curve():
+    row, table = np.array([0.1, 0.2]), np.array([[0.5, 1.0], [0.25, 0.75]])
+    return uses.NoiseCurveResult(**COMMON, header={}, x=row, levels=row, mean=table, spread=table, formula_mean=table,
+                                 formula_spread=table, method="exact", probabilities=table,
+                                 intervals=np.stack([table, table], -1), samples=10)  # fmt: skip
 
 
 def make_distortion():
@@ -312,7 +323,23 @@ def make_mixing():
     )  # fmt: skip
 
 
+def make_region_count():
+    return RegionCountResult(
+        **COMMON, header=AWKWARD, count=2**70, dimension=2, layers=("relu1", "ö"), per_layer=(7, 2**70), decided=3,
+        method="polygons",
+    )  # fmt: skip
+
+
+def make_regions():
+    layer = torch.nn.Linear(2, 3)
+    layer.weight.data, layer.bias.data = torch.tensor([[1.0, 0], [0, 1], [1, 1]]), torch.tensor([0.0, 0, -1])
+    net = load(torch.nn.Sequential(layer, torch.nn.ReLU()), (2,))
+    return regions(net, Plane([0.5, 0], [[1, 0], [0, 2]], Box([-2, -2], [2, 2])), maps=True)
+
+
 EXAMPLES = {
+    "RegionCountResult": make_region_count,
+    "RegionsResult": make_regions,
     "MixingResult": make_mixing,
     "DiffResult": make_diff,
     "ManyResult": make_many,
@@ -337,6 +364,7 @@ EXAMPLES = {
     "FoolingResult": make_fooling,
     "FoolingMapResult": make_fooling_map,
     "BatchMomentsResult": make_batch_moments,
+    "NoiseCurveResult": make_noise_curve,
     "NoiseResult": make_noise,
     "InfoResult": make_info,
     "KindResult": make_kind,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         preimage_kind,
         preimage_of,
     )
+    from plica.analyses.regions.analysis import count_regions, regions
     from plica.analyses.regions.bounds import region_bounds
     from plica.analyses.spectrum import admissible_sets, removed_rows, spectrum
     from plica.analyses.units import maximisers, unit_maps
@@ -67,6 +68,7 @@ _HOMES = {
         "preimage_kind",
         "preimage_of",
     ),
+    "plica.analyses.regions.analysis": ("count_regions", "regions"),
     "plica.analyses.regions.bounds": ("region_bounds",),
     "plica.analyses.spectrum": ("admissible_sets", "removed_rows", "spectrum"),
     "plica.analyses.units": ("maximisers", "unit_maps"),
@@ -122,6 +124,7 @@ __all__ = [
     "certify",
     "class_probabilities",
     "conv_spectrum",
+    "count_regions",
     "diff",
     "fooling_map",
     "fooling_rate",
@@ -142,6 +145,7 @@ __all__ = [
     "preimage_kind",
     "preimage_of",
     "region_bounds",
+    "regions",
     "removed_rows",
     "report",
     "reproduce",

@@ -88,3 +88,12 @@ def test_a_module_is_read_too():
     net = plica.load(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), (2,))
     assert plica.region_bounds(net).upper == 7
     assert plica.unit_maps(net, torch.zeros(1, 2), layer=0).maps.shape == (1, 3, 2)
+
+
+def test_maximisers_of_a_model(folder, tmp_path):
+    words = ("maximisers", folder / "tiny.onnx", "--data", folder / "images.npz", "--layer", "relu1", "--top", 2)
+    done = run(*words, "--directions", "centred", "--out", tmp_path / "m.npz")
+    assert done.exit_code == 0 and "2 strongest images for 3 centred" in done.stdout, done.output
+    assert load_result(tmp_path / "m.npz").images.shape == (3, 2)
+    with pytest.raises(ArgumentError, match="8 images"):
+        raise run(*words[:-1], 9).exception

@@ -1,4 +1,4 @@
-"""What units respond to: plica units."""
+"""What units respond to: plica units, plica maximisers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,15 @@ Clusters = Annotated[
 Level = Annotated[
     float | None, typer.Option(help="Instead find inputs at which the one unit named has exactly this value.")
 ]
+Directions = Annotated[str, typer.Option(help="natural (single units), gaussian, orthogonal or centred.")]
+Count = Annotated[int | None, typer.Option(help="So many directions; default: as many as units.", min=1)]
+Top = Annotated[int, typer.Option(help="Images kept for each direction.", min=1)]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this module; in Python it is plica.unit_maps."""
+    """Add the commands of this module; in Python they are plica.unit_maps and plica.maximisers."""
     app.command("units")(units)
+    app.command("maximisers")(maximisers)
 
 
 def units(
@@ -72,6 +76,42 @@ def units(
             maps = unit_maps(net, images.images, layer=read_layer(layer), units=chosen, side=side, progress=watch)
             result = maps if clusters is None else cluster_maps(maps, clusters, seed=seed, progress=watch)
     options = {"layer": layer, "units": units, "side": side, "clusters": clusters, "level": level}
+    finish(stamped_result(result, net, images, {**options, **plain(opened), **plain(read)}), as_json=as_json, out=out)
+
+
+def maximisers(
+    model: opt.Model,
+    data: opt.Data,
+    layer: opt.Layer,
+    directions: Directions = "natural",
+    count: Count = None,
+    top: Top = 8,
+    split: opt.Split = "test",
+    scale: opt.Scale = None,
+    mean: opt.Mean = None,
+    std: opt.Std = None,
+    layout: opt.Layout = None,
+    labels: opt.Labels = None,
+    limit: opt.Limit = 10_000,
+    input_shape: opt.InputShape = None,
+    trust_pickle: opt.TrustPickle = False,
+    out: opt.Out = None,
+    seed: opt.Seed = 0,
+    max_seconds: opt.MaxSeconds = None,
+    device: opt.Device = "cpu",
+    threads: opt.Threads = None,
+    as_json: opt.Json = False,
+) -> None:
+    """The images that stimulate units of a layer, or random directions, most; and how pure their labels are."""
+    from plica.analyses.units import maximisers as find
+
+    opened = ModelOptions(model, input_shape, trust_pickle, device, threads)
+    read = DataOptions(data, split, scale, mean, std, layout, labels, limit)
+    net, images = open_both(opened, read)
+    with progress(max_seconds) as watch:
+        result = find(net, images.images, layer=read_layer(layer), directions=directions, count=count, top=top,
+                      labels=images.labels, seed=seed, progress=watch)  # fmt: skip
+    options = {"layer": layer, "directions": directions, "count": count, "top": top, "seed": seed}
     finish(stamped_result(result, net, images, {**options, **plain(opened), **plain(read)}), as_json=as_json, out=out)
 
 
