@@ -23,7 +23,7 @@ from plica.core.network import Network
 from plica.core.polyhedron import Polyhedron
 from plica.core.progress import Progress, refuse_above
 from plica.core.result import Completeness, Standing
-from plica.errors import ArgumentError, BudgetReached
+from plica.errors import ArgumentError, BudgetReached, DataError
 
 Sink = Callable[[Found], None]
 Where = Box | Ball | Polyhedron | Plane | Segment
@@ -100,7 +100,7 @@ def count_regions(
     7
     """
     progress, begun = progress or Progress(), time.perf_counter()
-    asked = Question(net, None) if domain is None else _question(net, domain)
+    asked = _question(net, domain)
     if not asked.planar:
         found = solid_count(asked.net, asked.where, progress=progress, workers=threads)
         return _count(asked.net, found, begun)
@@ -116,7 +116,7 @@ def count_regions(
 
 def regions(
     net: Network,
-    domain: Where,
+    domain: Where | None,
     *,
     maps: bool = False,
     max_regions: int | None = None,
@@ -129,7 +129,7 @@ def regions(
     ----------
     net : Network
     domain : Box, Ball, Polyhedron, Plane or Segment
-        As for `count_regions`. Regions that meet a ball are listed whole, inside the box around it.
+        Bounded. As for `count_regions`. Regions that meet a ball are listed whole, inside the box around it.
     maps : bool
         Also the affine map of every region, its singular values, and which regions are one linear region: cells with
         equal maps, joined across shared facets. Equal is decided in integers where floats cannot tell.
@@ -210,7 +210,7 @@ def _with_maps(
     return fields, status
 
 
-def _question(net: Network, domain: Where) -> Question:
+def _question(net: Network, domain: Where | None) -> Question:
     """The network in the domain's own coordinates."""
     if isinstance(domain, Segment):
         domain = domain.plane()
@@ -219,6 +219,11 @@ def _question(net: Network, domain: Where) -> Question:
     if domain.window is None:
         raise ArgumentError(
             "domain: the plane is unbounded; give it a window, Plane(origin, basis, Box(lower, upper))."
+        )
+    if np.linalg.matrix_rank(domain.basis) < domain.dimension:
+        raise DataError(
+            f"domain: its basis spans less than {domain.dimension} dimensions (equal ends of a segment, or points on a "
+            "line); give points that span it."
         )
     return Question(net.on(domain), domain.window, domain.origin, domain.basis)
 

@@ -198,8 +198,8 @@ class Engine:
             rectify = own is not None and s.done and self.rectified[s.stage] and name not in own.keep
             new, error, norm = np.empty((len(used), Y.shape[1])), np.empty(len(used)), np.empty(len(used))
             tight = s.new.source[:, 3:5] if own is not None and self.units[s.stage] else none
-            combine(used, len(s.X), Y, s.rows.error[name], s.rows.norm[name], s.new.source, s.new.weights, tight,
-                    rectify, new, error, norm)  # fmt: skip
+            old = (Y, s.rows.error[name], s.rows.norm[name])
+            combine(used, len(s.X), old, s.new.source, s.new.weights, tight, rectify, (new, error, norm))
             if own is None or not s.done:
                 out.put(name, new, error, norm)
                 continue

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,7 +117,7 @@ class Exact:
             self.lines.popitem(last=False)
         return found
 
-    def corners(self, labels: Iterable[int], branches: np.ndarray) -> list[Point]:
+    def corners(self, labels: np.ndarray | list[int], branches: np.ndarray) -> list[Point]:
         """Corners of a cell from the labels of its sides; corner i begins side i."""
         lines = [self.line(int(label), branches) for label in labels]
         return [meet(lines[i - 1], lines[i]) for i in range(len(lines))]

@@ -212,8 +212,11 @@ def inside(i, j, corner, P, off, G, out):
 
 
 @njit(**FAST)
-def signs_at(x, u, w, j, fa, fb, fc, three, W, off, G, weights, plus, minus):
+def signs_at(x, u, w, j, base, cell, weights, signs):
     """Signs of all forms at new vertex x between u and w: inherited, or evaluated where u and w differ."""
+    fa, fb, fc, three = base
+    _, W, off, G, _ = cell
+    plus, minus = signs
     w0, w1, w2, delta, kappa = weights[0], weights[1], weights[2], weights[3], weights[6]
     sure = True
     for word in range(plus.shape[1]):
@@ -243,7 +246,7 @@ def signs_at(x, u, w, j, fa, fb, fc, three, W, off, G, weights, plus, minus):
 
 
 @njit(**FAST)
-def cut(piece, size, j, m, k, cell, tables, made, above, below):
+def cut(piece, size, j, m, k, cell, tables, made, halves):
     """Split a piece by form j into `above` and `below` (vertices, sides); returns their sizes, or -1 for a doubt.
 
     piece (2, *): local vertices and side labels (side < m: an old side, else m + form). Vertices new to the cell are
@@ -251,6 +254,7 @@ def cut(piece, size, j, m, k, cell, tables, made, above, below):
     """
     P, W, off, G, corner = cell
     plus, minus, table, weights, source = tables
+    above, below = halves
     n_above, n_below = 0, 0
     word, bit = j >> 6, uint64(j & 63)
     for i in range(size):
@@ -278,7 +282,8 @@ def cut(piece, size, j, m, k, cell, tables, made, above, below):
                     sure = inside(side - m, j, corner, P, off, G, weights[x])
                 source[x, 0], source[x, 1], source[x, 2] = fa, fb, fc if side >= m else -1
                 source[x, 3], source[x, 4] = j, side - m if side >= m else -1
-                if not sure or not signs_at(x, u, w, j, fa, fb, fc, side >= m, W, off, G, weights[x], plus, minus):
+                base = (fa, fb, fc, side >= m)
+                if not sure or not signs_at(x, u, w, j, base, cell, weights[x], (plus, minus)):
                     return -1, -1
             above[0, n_above], above[1, n_above] = x, m + j if su > 0 else side
             below[0, n_below], below[1, n_below] = x, side if su > 0 else m + j

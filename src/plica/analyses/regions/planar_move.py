@@ -25,11 +25,12 @@ def compact(index, stamp, out):
 
 
 @njit(**FAST)
-def combine(used, V, Y, error, norm, source, weights, tight, rectify, out, out_error, out_norm):
+def combine(used, V, old, source, weights, tight, rectify, new):
     """Rows of vertices: old ones copied, new ones combined; tight (q, 2): units to set to zero, -1 for none.
 
     `rectify` applies max(., 0) at once. Bounds: the larger error, rounding, and the residues of the tight units.
     """
+    (Y, error, norm), (out, out_error, out_norm) = old, new
     n = Y.shape[1]
     for a in range(len(used)):
         v = used[a]

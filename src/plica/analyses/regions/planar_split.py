@@ -187,9 +187,10 @@ def out_for(out, m, k):
 
 
 @njit(**FAST)
-def put_part(piece, size, first, m, k, base, labels, work, out, chunk):
+def put_part(piece, size, c, k, base, labels, work, out, chunk):
     """Append a part of a cell; `base` is the number of the cell's first new vertex, `labels` that of its forms."""
-    index, label = chunk[1], chunk[2]
+    offset, index, label = chunk[0], chunk[1], chunk[2]
+    first, m = offset[c], offset[c + 1] - offset[c]
     oc, on = out.at[0], out.at[1]
     for i in range(size):
         x, side = piece[0, i], piece[1, i]
@@ -207,7 +208,7 @@ def put_part(piece, size, first, m, k, base, labels, work, out, chunk):
 def divide(c, k, emit, labels, work, out, chunk, bounds):
     """Cut a cell by k forms, depth first; returns the number of its parts, or -1 for a doubt."""
     offset, X = chunk[0], chunk[3]
-    first, m = offset[c], offset[c + 1] - offset[c]
+    m = offset[c + 1] - offset[c]
     words = (k + 63) // 64
     plus, minus = work.plus[:, :words], work.minus[:, :words]
     gather(c, k, (work.P, work.W, work.off, work.most), chunk, bounds, work.cols, plus, minus)
@@ -228,9 +229,9 @@ def divide(c, k, emit, labels, work, out, chunk, bounds):
             depth -= 1
             parts += 1
             if emit:
-                put_part(piece, size, first, m, k, len(X) + out.at[2], labels, work, out, chunk)
+                put_part(piece, size, c, k, len(X) + out.at[2], labels, work, out, chunk)
             continue
-        na, nb = cut(piece, size, j, m, k, cell, tables, work.made, above, below)
+        na, nb = cut(piece, size, j, m, k, cell, tables, work.made, (above, below))
         if na < 0:
             return -1
         for i in range(na):

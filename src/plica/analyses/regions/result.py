@@ -129,7 +129,7 @@ class RegionsResult(Result):
         codes = self.codes[regions]
         return unpacked(codes.reshape(-1, self.codes.shape[1]), self.units, self.bits)
 
-    def region(self, i: int) -> np.ndarray:
+    def region(self, i: int | np.integer) -> np.ndarray:
         """Vertices of one region, shape (corners, dimension)."""
         return self.vertices[self.corners[self.first[i] : self.first[i + 1]]]
 
