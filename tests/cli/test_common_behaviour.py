@@ -33,7 +33,7 @@ EXCEPT = {
     ("verify", "--trust-pickle"): "opens ONNX and safetensors only",
 }
 ON_CPU = {"certify", "verify", "bounds", "info", "lipschitz", "conv-spectrum", "moments", "moment-bounds", "noise",
-          "class-probabilities", "fooling-map", "fooling-rate", "preimage", "preimage-of"}  # fmt: skip
+          "class-probabilities", "fooling-map", "fooling-rate", "preimage", "preimage-of", "mixing", "regions", "count-regions"}  # fmt: skip
 CASTS = {"attack"}  # the others decide in float64, whatever the model's dtype
 
 

@@ -123,7 +123,7 @@ def test_maps_of_images_and_bounds(tmp_path):
 
 def test_labels_go_with_their_images(net, X, tmp_path):
     options = {**OPTIONS["min_distortion"], "seed": 1}
-    found = run("min_distortion", net, X, folder=tmp_path, chunk=12, **options)
+    found = run("min_distortion", net, X, folder=tmp_path, chunk=10, **options)
     assert found.label.tolist() == options["y"].tolist()
     wrong = net(X).argmax(1).numpy() != options["y"]
     assert [s == "misclassified already" for s in found.status] == wrong.tolist()
@@ -447,6 +447,18 @@ def test_time_ends_a_run_between_chunks(net, X, tmp_path):
 
     progress.listener = listener
     found = run("preimage_kind", net, X, folder=tmp_path, chunk=5, layer="relu1", progress=progress)
+    assert (len(found.kinds), found.completeness) == (10, "budget reached")
+
+
+def test_only_inputs_before_the_first_missing_chunk_are_returned(net, X, tmp_path, monkeypatch):
+    """Results are those of the first inputs: a chunk that is there behind a hole is kept for the next run."""
+    from plica.jobs.chunked import _job
+
+    run("preimage_kind", net, X, folder=tmp_path, chunk=5, layer="relu1")
+    folder = folder_of_jobs.JobFolder(tmp_path)
+    job = _job("preimage_kind", net, X, folder, {"layer": "relu1"}, Progress())
+    folder.place(job.chunk(10, 15)).unlink()
+    found = run("preimage_kind", net, X, folder=tmp_path, chunk=5, layer="relu1", progress=Progress(max_seconds=1e-9))
     assert (len(found.kinds), found.completeness) == (10, "budget reached")
 
 
