@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from plica.show.sections import about, facet, forget, proof, stability
+from plica.show.sections import about, edge, facet, forget, noise, proof, stability
 from plica.show.sections.view import Section, View
 
 __all__ = ["SECTIONS", "Section", "View"]
 
-SECTIONS = (forget.SECTION, facet.SECTION, stability.SECTION, proof.SECTION, about.SECTION)  # in the order shown
+SECTIONS = (
+    forget.SECTION,
+    facet.SECTION,
+    edge.SECTION,
+    stability.SECTION,
+    noise.SECTION,
+    proof.SECTION,
+    about.SECTION,
+)  # in the order shown

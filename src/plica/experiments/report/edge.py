@@ -1,0 +1,83 @@
+"""Smallest perturbations, for the report: searched for a few images, proven for fewer where the network is small."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from plica.analyses.adversarial import DistortionResult, min_distortion
+from plica.core.domain import Box
+from plica.core.network import Network
+from plica.core.progress import Progress
+from plica.errors import PlicaError
+from plica.experiments.report.model import Done, Job, Part
+
+IMAGES = 40  # searched
+SHOWN = 6  # nearest ones whose images are kept to be drawn
+PROVEN = 6  # images for which a lower bound is proven
+EACH = 2.0  # seconds for the proof of one
+UNITS, INPUTS = 400, 1024  # above which a proof is not tried
+
+
+def _edge(job: Job, progress: Progress, _: Done) -> Iterator[DistortionResult]:
+    """The search in the model's own precision, then the proofs in float64."""
+    if math.prod(job.net.output_shape) < 2:
+        return
+    images, labels = job.images.images[:IMAGES], _labels(job)
+    box = _box(job)
+    try:
+        found = min_distortion(_own(job.net), images, labels, box=box, seed=job.seed, progress=progress.part(0.5))
+        yield _with_images(found, images)
+        if _small(job.net):
+            few, known = images[:PROVEN], None if labels is None else labels[:PROVEN]
+            given = {"method": "fast", "exact": True, "exact_seconds": EACH, "seed": job.seed, "box": box}
+            yield min_distortion(job.net, few, known, progress=progress, **given)
+    except PlicaError:
+        return  # outputs that overflow, or a matrix that does not fit: the section shows what there is
+
+
+def _box(job: Job) -> Box:
+    """From black to white, or the range of the images' own numbers where that is not known."""
+    images, limits = job.images.images, job.images.limits
+    if limits is None or (images < limits[0]).any() or (images > limits[1]).any():
+        return Box(float(images.min()), float(images.max()))
+    return Box(*limits)
+
+
+def _labels(job: Job) -> np.ndarray | None:
+    """The labels, where they are classes of the model."""
+    labels = job.images.labels
+    return None if labels is None or labels.max() >= math.prod(job.net.output_shape) else labels[:IMAGES]
+
+
+def _own(net: Network) -> Network:
+    return net.cast(torch.float32) if net.origin.dtype == "float32" else net
+
+
+def _small(net: Network) -> bool:
+    units = sum(math.prod(net.shape_of(name)) for name in net.choices)
+    return units <= UNITS and math.prod(net.input_shape) <= INPUTS
+
+
+def _with_images(result: DistortionResult, images: np.ndarray) -> DistortionResult:
+    """Keep the images of the nearest ones, for the page."""
+    found = np.array([status == "found" for status in result.status])
+    order = np.argsort(np.where(found, result.distance, np.inf), kind="stable")[: min(SHOWN, int(found.sum()))]
+    return replace(result, header={**result.header, "nearest": order, "nearest_images": images[order]})
+
+
+def _lines(results: Done) -> Iterator[str]:
+    for r in results:
+        if isinstance(r, DistortionResult) and r.standing.is_proof:
+            yield f"smallest perturbations: {int(r.proven.sum())} of {len(r.proven)} proven [{r.standing}]"
+        elif isinstance(r, DistortionResult):
+            size = r.distance[[status == "found" for status in r.status]]
+            if len(size):
+                yield f"smallest perturbations found: median {np.median(size):.3g} over {len(size)} images"
+
+
+PARTS = (Part("edge", 1.5, _edge, _lines),)
