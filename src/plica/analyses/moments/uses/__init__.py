@@ -1,6 +1,7 @@
 """What the moments are good for: probabilities of classes, fooling rates and maps, noise that fools."""
 
 from plica.analyses.moments.uses.construct import NoiseLimits, noise
+from plica.analyses.moments.uses.curve import noise_curve
 from plica.analyses.moments.uses.fooling import fooling_map, fooling_rate
 from plica.analyses.moments.uses.points import LinearisationPoints, batch_moments, linearisation_points
 from plica.analyses.moments.uses.probability import class_probabilities, gaussian_probabilities
@@ -8,6 +9,7 @@ from plica.analyses.moments.uses.results import (
     BatchMomentsResult,
     FoolingMapResult,
     FoolingResult,
+    NoiseCurveResult,
     NoiseResult,
     ProbabilityResult,
     binomial_interval,
@@ -18,6 +20,7 @@ __all__ = [
     "FoolingMapResult",
     "FoolingResult",
     "LinearisationPoints",
+    "NoiseCurveResult",
     "NoiseLimits",
     "NoiseResult",
     "ProbabilityResult",
@@ -29,4 +32,5 @@ __all__ = [
     "gaussian_probabilities",
     "linearisation_points",
     "noise",
+    "noise_curve",
 ]

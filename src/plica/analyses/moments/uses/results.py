@@ -284,3 +284,56 @@ class NoiseResult(Result):
             f"noise: {int(self.support.sum())} inputs, shift up to {np.abs(self.shift).max():.4g}, "
             f"variance {self.variance:.4g}"
         )
+
+
+@dataclass(frozen=True, repr=False)
+class NoiseCurveResult(Result):
+    """Outputs and classes of one input against the level of the noise.
+
+    Attributes
+    ----------
+    x : ndarray, shape input_shape
+    levels : ndarray, shape (l,)
+        Standard deviations of the noise of every input, increasing; as many as were finished.
+    mean, spread : ndarray, shape (l, d)
+        Of the outputs, by Monte Carlo.
+    formula_mean, formula_spread : ndarray, shape (l, d)
+        By `plica.moments`; NaN where it had no time or memory.
+    method : str
+        Its method.
+    probabilities : ndarray, shape (l, d)
+        Shares of draws in which an output is the largest.
+    intervals : ndarray, shape (l, d, 2)
+        Clopper and Pearson's, each at 95 %.
+    samples : int
+        Draws per level.
+    """
+
+    x: np.ndarray
+    levels: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+    formula_mean: np.ndarray
+    formula_spread: np.ndarray
+    method: str
+    probabilities: np.ndarray
+    intervals: np.ndarray
+    samples: int
+
+    @property
+    def clean(self) -> int:
+        """The class at the lowest level."""
+        return int(self.probabilities[0].argmax())
+
+    @property
+    def tipping(self) -> float:
+        """The lowest level at which half of the draws or more have another class; infinity where there is none."""
+        other = np.flatnonzero(self.probabilities[:, self.clean] <= 0.5)
+        return float(self.levels[other[0]]) if len(other) else float("inf")
+
+    def summary(self) -> str:
+        """Where the class tips."""
+        kept = ", ".join(
+            f"{p:.0%} at {s:.3g}" for s, p in zip(self.levels, self.probabilities[:, self.clean], strict=True)
+        )
+        return f"class {self.clean} in {kept}; {self.samples} draws a level"
