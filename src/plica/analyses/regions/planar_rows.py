@@ -221,7 +221,10 @@ class Pusher:
 
 def _weighed(factors: tuple[float, ...], rows: list[np.ndarray]) -> np.ndarray:
     """Sum of rows with factors."""
-    return np.tensordot(np.array(factors), np.stack(rows), axes=1)
+    total = factors[0] * rows[0]
+    for factor, row in zip(factors[1:], rows[1:], strict=True):
+        total = total + factor * row
+    return total
 
 
 def _value(op, inputs: list[torch.Tensor]) -> torch.Tensor:
