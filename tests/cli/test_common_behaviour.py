@@ -32,8 +32,11 @@ EXCEPT = {
     ("verify", "--input-shape"): "the certificate says it",
     ("verify", "--trust-pickle"): "opens ONNX and safetensors only",
 }
-ON_CPU = {"certify", "verify", "bounds", "info", "lipschitz", "conv-spectrum", "moments", "moment-bounds", "noise",
-          "class-probabilities", "fooling-map", "fooling-rate", "preimage", "preimage-of", "mixing", "regions", "count-regions"}  # fmt: skip
+ON_CPU = {
+    *("certify", "verify", "bounds", "info", "lipschitz", "conv-spectrum", "moments", "moment-bounds", "noise"),
+    *("class-probabilities", "fooling-map", "fooling-rate", "preimage", "preimage-of", "mixing"),
+    *("regions", "count-regions"),
+}
 CASTS = {"attack"}  # the others decide in float64, whatever the model's dtype
 
 
