@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/regions_solid.py DATA --tasks c d --workers 1 --json figures.json
 
-DATA is the folder with c.npz (4-16-16-1, 40,828 regions in its box) and d.npz (8-16-16-1, 6,198,717): arrays W0, b0, W1,
-b1, ..., and hw, half the side of the box. Compile time is left out by a first run in a small box; task d runs once.
+DATA is the folder with c.npz (4-16-16-1, 40,828 regions in its box) and d.npz (8-16-16-1, 6,198,717): arrays W0, b0,
+W1, b1, ..., and hw, half the side of the box. Compile time is left out by a first run in a small box; task d runs once.
 """
 
 import argparse
@@ -77,8 +77,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__,
-                "torch": torch.__version__, "torch_threads": torch.get_num_threads(), "workers": args.workers}  # fmt: skip
+    versions = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "torch": torch.__version__,
+        "torch_threads": torch.get_num_threads(),
+        "workers": args.workers,
+    }
     figures = {"versions": versions, "tasks": [measure(name, args.data, args.workers) for name in args.tasks]}
     text = json.dumps(figures, indent=1)
     print(text)

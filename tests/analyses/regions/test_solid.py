@@ -39,7 +39,7 @@ def case(seed):
 # --- equal to the oracle ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.big(sample=45)
+@pytest.mark.big(sample=24)
 @pytest.mark.parametrize("seed", range(CASES))
 def test_counts_and_cells_are_those_of_the_oracle(seed):
     data, lower, upper, net, box = case(seed)
@@ -64,7 +64,7 @@ def check_euler(cells):
         assert len(vertices) - edges + len(sides) == 2
 
 
-@pytest.mark.big(sample=6)
+@pytest.mark.big(sample=4)
 @pytest.mark.parametrize("seed", range(300))
 def test_vertices_are_those_of_the_inequalities(seed):
     """All vertices of every cell by solving every choice of rows, in fractions; volumes by a convex hull."""
@@ -125,7 +125,7 @@ def solve(A, b):
 # --- other domains ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.big(sample=6)
+@pytest.mark.big(sample=4)
 @pytest.mark.parametrize("seed", range(200))
 def test_polyhedra(seed):
     data, lower, upper, net, box = case(seed)
@@ -299,7 +299,7 @@ def test_memory_is_refused_with_numbers():
 # --- balls --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.big(sample=5)
+@pytest.mark.big(sample=3)
 @pytest.mark.parametrize("seed", range(120))
 def test_cells_met_by_a_ball(seed):
     """Nearest points by an active-set program in fractions: the vertices' faces, brute force."""

@@ -53,7 +53,7 @@ def parallel(a, b):
     return np.allclose(a, b, rtol=0, atol=1e-12) or np.allclose(a, -b, rtol=0, atol=1e-12)
 
 
-@pytest.mark.big(sample=14)
+@pytest.mark.big(sample=3)
 @pytest.mark.parametrize("seed", range(300))
 def test_space(seed):
     data, lower, _ = solid_nets.draw(seed)
@@ -66,7 +66,7 @@ def test_space(seed):
     check_facets(data, found)
 
 
-@pytest.mark.big(sample=5)
+@pytest.mark.big(sample=3)
 @pytest.mark.parametrize("seed", range(100))
 def test_unbounded_polyhedra(seed):
     data, lower, _ = solid_nets.draw(seed)

@@ -83,7 +83,9 @@ def _box(box: Box) -> Domain:
         )
     d = box.ambient
     if d > 14:
-        raise ArgumentError(f"domain: a box in {d} variables has 2^{d} corners; its regions are streamed instead.")
+        raise ArgumentError(
+            f"domain: a box in {d} variables has 2^{d} corners; count its regions, or put the network on a slice."
+        )
     eye = np.eye(d)
     rows = np.vstack([np.column_stack([eye, -box.lower]), np.column_stack([-eye, box.upper])])
     sides = [[Fraction(float(v)) for v in side] for side in (box.lower, box.upper)]
