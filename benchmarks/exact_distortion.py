@@ -151,12 +151,12 @@ def main() -> None:
     attack = plica.min_distortion(net, X, Y, norm=norm, box=plica.Box(0, 1))
     each = (time.process_time() - start) / len(X)
     base, layers, box = prepare(net), layers_of(module), (np.zeros(64), np.ones(64))
-    smallest(net, X[0], int(Y[0]), norm=norm, box=box, prepared=base, progress=Progress(max_seconds=0.5))  # compiles
+    smallest(base, X[0], int(Y[0]), norm=norm, box=box, progress=Progress(max_seconds=0.5))  # compiles
     rows = []
     for i in np.flatnonzero(np.isfinite(attack.distance) & (attack.distance > 0)):
         start = time.process_time()
         progress = Progress(max_seconds=args.seconds)
-        b = smallest(net, X[i], int(Y[i]), norm=norm, box=box, upper=attack.x_adv[i], prepared=base, progress=progress)
+        b = smallest(base, X[i], int(Y[i]), norm=norm, box=box, upper=attack.x_adv[i], progress=progress)
         row = {"image": int(i), "lower": b.lower_bound, "distance": b.distance, "proven": b.proven, "nodes": b.nodes}
         row["cpu"] = time.process_time() - start
         if norm != 2.0 and len([r for r in rows if "milp_cpu" in r]) < args.milp:

@@ -54,7 +54,7 @@ def test_no_lower_bound_exceeds_the_exact_distance(seed):
 @pytest.mark.parametrize("seed", range(0, 14))
 def test_proofs_are_accepted_and_damaged_ones_refused(seed):
     data, x, label, norm, box = case(2 * seed)
-    found = smallest(build(data), x, label, norm=norm, box=box, keep=True)
+    found = smallest(build(data), x, label, norm=norm, box=box)
     claim = proof(found.tree)
     radius = float.fromhex(claim["radius"])
     assert radius >= min(found.lower_bound, found.tree.radius) * (1 - 1e-4)
@@ -153,8 +153,8 @@ def test_targets_that_have_to_win():
     W = [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]
     net = build(chain((2,), ("dense", {"W": W, "b": [0.0, 0.0, -0.2]})))
     x, box = np.array([0.9, 0.1]), (np.zeros(2), np.ones(2))
-    beat = smallest(net, x, 0, targets=[2], box=box)
-    win = smallest(net, x, 0, targets=[2], win=True, box=box)
+    beat = smallest(net, x, 0, wanted=aims(3, 0, [2]), box=box)
+    win = smallest(net, x, 0, wanted=aims(3, 0, [2], win=True), box=box)
     assert beat.proven and beat.distance <= win.lower_bound * (1 + 1e-6) + 1e-6
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from plica.analyses.adversarial.exact.layers import prepare
-from plica.analyses.adversarial.exact.smallest import smallest
+from plica.analyses.adversarial.exact.smallest import aims, smallest
 from plica.analyses.adversarial.polish import Best
 from plica.analyses.adversarial.problem import Problem
 from plica.core.network import Network
@@ -90,15 +90,13 @@ def proven(
         budget = Progress(min(seconds, progress.seconds_left), progress.max_bytes)
         known = best.point[i].double().cpu().numpy() if bool(torch.isfinite(best.size[i])) else None
         found = smallest(
-            net,
+            base,
             problem.x[i].double().cpu().numpy(),
             int(problem.labels[i]),
             norm=norm,
             box=box,
-            targets=None if given is None else given[i].tolist(),
-            win=given is not None,
+            wanted=None if given is None else aims(base.classes, int(problem.labels[i]), given[i].tolist(), win=True),
             upper=known,
-            prepared=base,
             progress=budget,
         )
         out.lower[i] = found.lower_bound

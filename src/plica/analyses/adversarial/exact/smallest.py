@@ -50,7 +50,7 @@ class Bracket:
         Nodes bounded and programs solved.
     seconds : float
     tree : Tree or None
-        The search that gave the lower bound, where it was asked for (`keep`); `proof` makes a certificate of it.
+        The search that gave the lower bound; `proof` makes a certificate of it. None where nothing is proven.
     """
 
     standing: Standing
@@ -82,41 +82,33 @@ def aims(classes: int, label: int, targets: Sequence[int] | None, *, win: bool =
 
 
 def smallest(
-    net: Network,
+    net: Network | Layers,
     x: np.ndarray,
     label: int,
     *,
     norm: float = 2.0,
     box: Box | tuple[np.ndarray, np.ndarray] | None = None,
-    targets: Sequence[int] | None = None,
-    win: bool = False,
+    wanted: tuple[np.ndarray, ...] | None = None,
     upper: np.ndarray | None = None,
-    prepared: Layers | None = None,
-    keep: bool = False,
     progress: Progress | None = None,
 ) -> Bracket:
     """Bracket the distance from an input to the nearest one with another class.
 
     Parameters
     ----------
-    net : Network
-        Its output are the logits.
+    net : Network or Layers
+        Its outputs are the logits; `prepare(net)` where many inputs of one network are asked for.
     x : ndarray, shape (n,) or the network's
     label : int
         The class that is to be left.
     norm : {2, inf, 1}
     box : Box or pair of arrays, optional
         Allowed inputs; x lies inside.
-    targets : sequence of int, optional
-        Classes that may take over; by default all others.
-    win : bool
-        Whether the target has to be above all classes, or only above `label` (which for "all others" is the same).
+    wanted : tuple of ndarray, optional
+        Margins that have to be positive, one matrix of small whole numbers per target: `aims` makes them. By default
+        any other class above the label.
     upper : ndarray, optional
         A misclassified point, as near as known; it is checked, and improved within its piece.
-    prepared : Layers, optional
-        `prepare(net)`, where many inputs of one network are asked for.
-    keep : bool
-        Keep the last tree, which `proof` needs.
     progress : Progress, optional
         A budget or an interrupt returns the bracket as it is.
 
@@ -134,12 +126,13 @@ def smallest(
     The infimum over the closed set {margin >= 0} is bounded. Where margins are zero on whole pieces, the infimum of
     strictly misclassified points may be larger, and the bracket stays open.
     """
-    base = prepared or prepare(net)
+    base = net if isinstance(net, Layers) else prepare(net)
     x, lower, upper_box = checked(base, x, label, norm, box)
     layers = base.at(x, lower, upper_box)
-    best = Best(layers, lower, upper_box, float(norm), aims(base.classes, label, targets, win=win))
+    margins = aims(base.classes, label, None) if wanted is None else wanted
+    best = Best(layers, lower, upper_box, float(norm), margins)
     watch = progress or Progress()
-    run = _Run(layers, best, watch, keep)
+    run = _Run(layers, best, watch)
     if upper is not None:
         run.suggest(np.asarray(upper, dtype=np.float64).reshape(-1))
     completeness = Completeness.COMPLETE
@@ -181,7 +174,6 @@ class _Run:
     layers: Layers
     best: Best
     progress: Progress
-    keep: bool
     lower: float = 0.0
     nodes: int = 0
     programs: int = 0
@@ -241,6 +233,7 @@ class _Run:
         try:
             return tree.run(most)
         finally:
+            tree.finish()
             self.nodes, self.programs = self.nodes + tree.nodes, self.programs + tree.programs
             if tree.lower > self.lower:
                 self.lower, self.tree = tree.lower, tree
@@ -266,5 +259,5 @@ class _Run:
             self.nodes,
             self.programs,
             seconds,
-            self.tree if self.keep else None,
+            self.tree,
         )

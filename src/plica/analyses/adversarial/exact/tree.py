@@ -102,6 +102,11 @@ class Tree:
         open_ = [entry[0] for entry in self.heap] + self.stuck + self.pending
         return min([self.reach, *open_])
 
+    def finish(self) -> None:
+        """Forget what is open but its bound."""
+        self.stuck = [self.lower]
+        self.heap, self.pending, self.roots = [], [], []
+
     def run(self, most: int | None = None) -> bool:
         """Search; True when everything within reach is closed.
 
