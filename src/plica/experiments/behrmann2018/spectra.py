@@ -151,7 +151,7 @@ def counted(wide: Study) -> list[Claim]:
         Claim("WideCIFAR: the condition number grows over the layers", "from below 10 to above 1000 (read off)",
               f"layer 1: {first:.3g}, layer 5: {last:.3g}", last > first, DATA),
         Claim("WideCIFAR: no singular value is lost before layer 6", f"{inputs} in layers 1 to 5",
-              ", ".join(f"{r:g}" for r in ranks), min(ranks[:5]) == inputs, "Ranks of layers 1 to 6."),
+              ", ".join(f"{r:g}" for r in ranks), min(ranks[:5]) == inputs, f"Ranks of layers 1 to 6. {DATA}"),
         Claim("WideCIFAR: layer 6 has zero singular values", f"fewer than {inputs}", f"{ranks[5]:g}",
               ranks[5] < inputs, ""),
     ]  # fmt: skip
