@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,13 @@ def _edge(job: Job, progress: Progress, _: Done) -> Iterator[DistortionResult]:
         yield _with_images(found, images)
         if _small(job.net):
             few, known = images[:PROVEN], None if labels is None else labels[:PROVEN]
-            given = {"method": "fast", "exact": True, "exact_seconds": EACH, "seed": job.seed, "box": box}
+            given: dict[str, Any] = {
+                "method": "fast",
+                "exact": True,
+                "exact_seconds": EACH,
+                "seed": job.seed,
+                "box": box,
+            }
             yield min_distortion(job.net, few, known, progress=progress, **given)
     except PlicaError:
         return  # outputs that overflow, or a matrix that does not fit: the section shows what there is
