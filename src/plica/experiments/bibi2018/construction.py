@@ -40,7 +40,7 @@ def targeted(setting: Setting) -> Made:
     total = len(TARGETS) * len(tried)
     claims.append(
         Claim("not every target is easily reached", "yes", f"{sum(reached)} of {total} with one linearisation",
-              bool(sum(reached) < total), f"{len(tried)} images; in {wrong} cases the formula alone says fooled.")
+              bool(sum(reached) < total), f"{len(tried)} images; the formula alone says fooled in {wrong} of {total}.")
     )  # fmt: skip
     shown = {"9": _picture(images[best])} | {
         f"{j}{'' if r.fooled else ' not'}": _picture(images[best] + _draw(r, setting.seed)) for j, r in again.items()

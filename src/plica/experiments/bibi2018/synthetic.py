@@ -27,7 +27,7 @@ SUPPLEMENT = "Sizes, biases and covariances are options here, the paper has them
 
 def tightness(setting: Setting) -> Made:
     """Slopes of analytic against Monte Carlo moments; 200 covariances and 75,000 samples each in full."""
-    runs, samples = (200, 75_000) if setting.full else (3, 2_000)
+    runs, samples = (200, 75_000) if setting.full else (6, 2_000)
     found = {}
     for number, (name, options) in enumerate(SYNTHETIC.items()):
         net = options.make(setting.seed + number)

@@ -104,7 +104,7 @@ def _card(part: ModelPart, number_: int, found: NoiseCurveResult) -> dict[str, A
     ]
     if np.isfinite(found.formula_mean).any():
         drawn = over_levels(found.levels, formula, limits, f"{label}: logits of classes {k} and {other} by the formula")
-        cells.append((f"Logits, by formula ({found.method.replace('_', ' ')})", drawn))
+        cells.append(("Logits, by formula", drawn))
     return {"number": number_, "clean": k, "other": other, "cells": cells}
 
 
