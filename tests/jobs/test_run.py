@@ -85,6 +85,7 @@ def direct(name, net, X, options):
     return [function(net, x, **{**options, **seed}) for x, seed in zip(X, seeds, strict=True)]
 
 
+@pytest.mark.big(sample=3)
 @pytest.mark.parametrize("name", sorted(set(ANALYSES) - {"moment_bounds", "fooling_map", "noise", "min_distortion"}))
 @pytest.mark.parametrize("chunk", [4])
 def test_chunks_give_what_the_function_gives(name, chunk, net, X, tmp_path):
