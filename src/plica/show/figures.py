@@ -35,7 +35,8 @@ def draw(figure: Any) -> Figure:
     columns = max(1, min(MOST_COLUMNS, len(panels)))
     rows = max(1, -(-len(panels) // columns))
     picture = Figure(figsize=(4.6 * columns, 3.5 * rows + 0.5), layout="constrained")
-    picture.suptitle(f"{figure.paper} {figure.name}: {figure.title} [{figure.standing}, {figure.completeness}]")
+    said = f"{figure.paper} {figure.name}: {figure.title} [{figure.standing}, {figure.completeness}]"
+    picture.suptitle(said, wrap=True)
     for k, panel in enumerate(panels):
         DRAW[panel.kind](picture.add_subplot(rows, columns, k + 1), panel)
     return picture

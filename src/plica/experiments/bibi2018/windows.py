@@ -47,9 +47,9 @@ def maps(setting: Setting) -> Made:
               f"{len(fewer)} images, {draws} draws a window. Choices that are frozen switch under such noise."),
     ]  # fmt: skip
     panels = [
-        _panel("two-stage means", X, classes, by_class, stride),
-        _panel(f"shares of {draws} draws", fewer, few_classes, drawn, stride),
-        Panel("heat", "all digits, draws", {"sampled": sampled.rate}, "column", "row"),
+        _panel("means", X, classes, by_class, stride),
+        _panel("draws", fewer, few_classes, drawn, stride),
+        Panel("heat", f"all digits, draws, variance {STRONG:.0f}", {"sampled": sampled.rate}, "column", "row"),
     ]
     return claims, panels, Standing.ESTIMATE
 
@@ -64,7 +64,7 @@ def _panel(title: str, X: np.ndarray, classes: np.ndarray, maps: dict[int, np.nd
     """One image of each digit under its map."""
     top = max(float(m.max()) for m in maps.values())
     drawn = {str(k): _coloured(*_over(X[classes == k][0], m, stride), top) for k, m in maps.items()}
-    return Panel("images", f"{title}, variance {STRONG:.0f}: blue 0, red {top:.0%}", drawn)
+    return Panel("images", f"{title}: blue 0, red {top:.0%}", drawn)
 
 
 def _inside(rate: np.ndarray) -> tuple[float, float]:
