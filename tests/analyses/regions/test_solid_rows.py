@@ -110,3 +110,19 @@ def test_round_balls_in_many_variables_are_refused():
     with pytest.raises(ArgumentError, match="round ball"):
         solid_count(narrow(12, (3,), 0), Ball(np.zeros(12), 1.0))
     assert solid_count(narrow(12, (3,), 0), Ball(np.zeros(12), 1.0, norm=np.inf)).complete
+
+
+def test_equal_candidates_give_way_to_the_first():
+    W = [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    net = zoo.build(zoo.chain((3,), ("dense", {"W": W, "b": None}), ("maxout", {"size": 3})))
+    found = row_regions(net, Box(-np.ones(3), np.ones(3)), Progress())
+    assert sorted(found.patterns.ravel().tolist()) == [0, 2]
+
+
+def test_multipliers_prove_only_what_follows():
+    """x <= -1/2 proves that x is not positive; a tenth of it does not, nor does nothing."""
+    box, aim, row = Box(-np.ones(1), np.ones(1)), np.array([1.0, 0.0]), np.array([[-1.0, -0.5]])
+    assert solid_rows._never(aim, row, np.array([1.0]), box)
+    assert not solid_rows._never(aim, row, np.array([0.1]), box)
+    assert not solid_rows._never(aim, row, np.array([0.0]), box)
+    assert not solid_rows._never(aim, np.array([[-1.0, 0.0]]), np.array([1.0]), box)  # rounding might hide a point
