@@ -337,7 +337,14 @@ def make_regions():
     return regions(net, Plane([0.5, 0], [[1, 0], [0, 2]], Box([-2, -2], [2, 2])), maps=True)
 
 
+def make_dual_cone():
+    from plica import dual_cone
+
+    return dual_cone([[1.0, 0.0], [1.0, 1.0]], [2.0, -3.0])
+
+
 EXAMPLES = {
+    "DualConeResult": make_dual_cone,
     "RegionCountResult": make_region_count,
     "RegionsResult": make_regions,
     "MixingResult": make_mixing,

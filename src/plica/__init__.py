@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from plica.analyses.moments import moment_bounds, moments
     from plica.analyses.moments.uses import NoiseLimits, class_probabilities, fooling_map, fooling_rate, noise
     from plica.analyses.preimage import (
+        dual_cone,
         impostor,
         is_omnidirectional,
         mixing,
@@ -60,6 +61,7 @@ _HOMES = {
     "plica.analyses.moments": ("moment_bounds", "moments"),
     "plica.analyses.moments.uses": ("NoiseLimits", "class_probabilities", "fooling_map", "fooling_rate", "noise"),
     "plica.analyses.preimage": (
+        "dual_cone",
         "impostor",
         "is_omnidirectional",
         "mixing",
@@ -126,6 +128,7 @@ __all__ = [
     "conv_spectrum",
     "count_regions",
     "diff",
+    "dual_cone",
     "fooling_map",
     "fooling_rate",
     "impostor",

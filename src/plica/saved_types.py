@@ -6,6 +6,7 @@ from __future__ import annotations
 RESULTS = {
     "DistortionResult": "plica.analyses.adversarial.result:DistortionResult",
     "KindResult": "plica.analyses.preimage.result:KindResult",
+    "DualConeResult": "plica.analyses.preimage.dual:DualConeResult",
     "FacetResult": "plica.analyses.preimage.result:FacetResult",
     "ImpostorResult": "plica.analyses.preimage.result:ImpostorResult",
     "OmnidirectionalResult": "plica.analyses.preimage.kinds:OmnidirectionalResult",

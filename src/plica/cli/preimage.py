@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command("nearest-facet")(nearest_facet)
     app.command("impostor")(impostor)
     app.command("is-omnidirectional")(is_omnidirectional)
+    app.command("dual-cone")(dual_cone)
 
 
 def preimage_kind(
@@ -151,6 +152,21 @@ def is_omnidirectional(
     with progress(max_seconds) as watch:
         result = decide(A, *vectors, progress=watch)
     finish(stamped_result(result, None, A, {"matrix": str(matrix)}), as_json=as_json, out=out)
+
+
+def dual_cone(
+    matrix: Annotated[Path, typer.Argument(metavar="MATRIX", help="The matrix W: .npy, or .csv with a row per line.")],
+    x: Annotated[Path, typer.Option("--x", help="An input with the activity, as .npy or .csv.", metavar="FILE")],
+    b: Vector = None,
+    out: opt.Out = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Write the preimage of one ReLU layer's activity by its dual basis: a point, rays and the null space."""
+    from plica.analyses.preimage import dual_cone as write
+
+    W = _array(matrix)
+    result = write(W, _array(x).reshape(-1), None if b is None else _array(b).reshape(-1))
+    finish(stamped_result(result, None, W, {"matrix": str(matrix)}), as_json=as_json, out=out)
 
 
 def _array(path: Path) -> np.ndarray:

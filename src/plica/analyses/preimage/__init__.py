@@ -1,5 +1,6 @@
 """What a layer cannot distinguish: preimages (Carlsson et al. 2017; Behrmann et al. 2018, s. 2, A1, A3, A7)."""
 
+from plica.analyses.preimage.dual import DualConeResult, dual_cone
 from plica.analyses.preimage.facets import nearest_facet
 from plica.analyses.preimage.impostor import impostor
 from plica.analyses.preimage.kind import preimage_kind
@@ -12,6 +13,7 @@ from plica.analyses.preimage.union_result import PreimageResult, Reach
 from plica.analyses.preimage.union_set import Preimage
 
 __all__ = [
+    "DualConeResult",
     "FacetResult",
     "ImpostorResult",
     "Kind",
@@ -20,6 +22,7 @@ __all__ = [
     "Preimage",
     "PreimageResult",
     "Reach",
+    "dual_cone",
     "impostor",
     "is_omnidirectional",
     "mixing",
