@@ -60,7 +60,7 @@ def test_kinds_are_those_of_the_command(model, tmp_path):
 def test_labels_seeds_and_single_inputs(model, tmp_path):
     done = run("run", "moments", *common(model, tmp_path), "--set", "cov=0.01", "--limit", 3, "--json")
     assert len(json.loads(done.stdout)["results"]) == 3
-    box = ["--set", "lower=0", "--set", "upper=1"]
+    box = ["--set", "box=[0, 1]"]
     done = run("run", "min-distortion", *common(model, tmp_path), *box, "--json")
     assert json.loads(done.stdout)["label"] == [0, 1] * 4, done.output
 

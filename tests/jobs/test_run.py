@@ -70,7 +70,7 @@ OPTIONS = {
     "noise": {"shift": 0.2},
     "fooling_rate": {"variance": 0.1},
     "fooling_map": {"variance": 0.1, "window": 2},
-    "min_distortion": {"y": np.arange(INPUTS) % 3, "lower": -4.0, "upper": 4.0},
+    "min_distortion": {"y": np.arange(INPUTS) % 3, "box": [-4.0, 4.0]},
 }
 
 

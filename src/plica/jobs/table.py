@@ -126,7 +126,7 @@ def noise_of(net: Any, x: Any, *, shift: float, variance: float = 2.0, support: 
 
 
 def distortion_of(net: Any, X: Any, *, y: Any = None, norm: float = 2.0, targets: Any = "all",
-                  lower: float | None = None, upper: float | None = None, exact: bool = False, seed: int = 0,
+                  box: Sequence[float] | None = None, exact: bool = False, seed: int = 0,
                   progress: Progress | None = None) -> Any:  # fmt: skip
     """`plica.min_distortion` with the box as two numbers.
 
@@ -134,17 +134,17 @@ def distortion_of(net: Any, X: Any, *, y: Any = None, norm: float = 2.0, targets
     ----------
     net, X, y, norm, targets, exact, seed, progress
         As there; `targets` is a rule or one class.
-    lower, upper : float, optional
-        Smallest and largest value that an input may have; both or none.
+    box : two numbers, optional
+        Smallest and largest value that an input may have.
     """
     from plica.analyses.adversarial import min_distortion
     from plica.core.domain import Box
 
-    if (lower is None) != (upper is None):
-        raise ArgumentError("lower and upper belong together: the smallest and the largest value of an input.")
+    if box is not None and np.shape(box) != (2,):
+        raise ArgumentError(f"box = {box}: give the smallest and the largest value of an input, such as [0, 1].")
     size = int(np.prod(net.input_shape))
-    box = None if lower is None else Box(np.full(size, lower), np.full(size, upper))
-    return min_distortion(net, X, y, norm=norm, targets=targets, box=box, exact=exact, seed=seed, progress=progress)
+    limits = None if box is None else Box(np.full(size, box[0]), np.full(size, box[1]))
+    return min_distortion(net, X, y, norm=norm, targets=targets, box=limits, exact=exact, seed=seed, progress=progress)
 
 
 def compute(name: str, net: Any, X: np.ndarray, start: int, options: dict[str, Any], progress: Progress) -> Result:
