@@ -12,7 +12,7 @@ from oracles import networks
 from oracles import smallest as oracle
 from plica.analyses.adversarial.exact import certified_radius, prepare, proof, record, smallest, verify_tree
 from plica.analyses.adversarial.exact.bounds import Domain, ball, bound
-from plica.analyses.adversarial.exact.dual import by_default, halfspace
+from plica.analyses.adversarial.exact.dual import Multipliers, by_default, halfspace
 from plica.analyses.adversarial.exact.kernels import distance, least
 from plica.analyses.adversarial.exact.points import length, proven_margins, value
 from plica.analyses.adversarial.exact.smallest import aims
@@ -69,27 +69,35 @@ def test_proofs_are_accepted_and_damaged_ones_refused(seed):
     assert accepted(claim["trees"], 1.0)
     if found.x is not None:  # a point lies within the larger radius, so that no proof can be right
         assert not accepted(claim["trees"], 1.001)
-        for damage in (_without_children, _without_steps, _louder):
+    whole = record.exact_ball(x, *box, norm, Fraction(radius))
+    for k, node in enumerate(claim["trees"]):
+        branches = range(len(node.get("children", ())))
+        if (
+            not any(node["steps"][0]["margins"])
+            or verify_tree.steps(net, node, whole, claim["margins"][k], {}, None)[0]
+        ):
+            continue  # closed by its own steps: the branches are not asked for
+        damages = [_cut, *((lambda n, b=b: _unproven(n, b)) for b in branches)] if branches else [_negative]
+        for damage in damages:  # a step that is refused is left out, and branches may do without it
             trees = copy.deepcopy(claim["trees"])
-            damage(trees)
-            assert not accepted(trees, 1.001)
+            damage(trees[k])
+            assert not accepted(trees, 1.0)
 
 
-def _without_children(trees):
-    for node in trees:
-        if "children" in node:
-            node["children"] = node["children"][:1]
+def _negative(node):
+    """Weights of margins below 0."""
+    for step in node["steps"]:
+        step["margins"] = [-m for m in step["margins"]]
 
 
-def _without_steps(trees):
-    for node in trees:
-        node["steps"] = node["steps"][:1]
+def _cut(node):
+    """One branch only."""
+    node["children"] = node["children"][:1]
 
 
-def _louder(trees):
-    for node in trees:
-        for step in node["steps"]:
-            step["margins"] = [-m for m in step["margins"]]
+def _unproven(node, branch):
+    """A branch without a proof."""
+    node["children"][branch] = {"steps": []}
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -127,11 +135,19 @@ def test_bounds_and_halfspaces_hold_at_samples(seed):
     d = rng.uniform(domain.lower, domain.upper, size=(300, len(x)))
     d = d * np.minimum(1.0, 0.7 / np.array([length(v, norm) for v in d]))[:, None]
     for aim in aims(layers.classes, label, None):
-        w, beta = halfspace(layers, state, aim, by_default(layers, state, aim, np.ones(1)).rounded())
-        for v in d:
-            margin = float((aim @ value(layers, v))[0])
-            assert w @ v - beta >= margin - 1e-9  # the margin's upper bound
-            assert proven_margins(layers, x + v, aim)[0] <= margin + 1e-9
+        given = by_default(layers, state, aim, np.ones(1))
+        for weights in (given, _shaken(given, rng), _shaken(given, rng)):
+            w, beta = halfspace(layers, state, aim, weights.rounded())
+            margins = np.array([float((aim @ value(layers, v))[0]) for v in d])
+            assert (d @ w - beta >= margins * weights.rounded().margins[0] - 1e-9).all()
+        lows = [proven_margins(layers, x + v, aim)[0] for v in d[:20]]
+        assert (lows <= margins[:20] + 1e-9).all()
+
+
+def _shaken(given, rng):
+    """Other multipliers, as wrong as solvers could ever be."""
+    shake = [tuple(np.abs(p + rng.normal(size=p.shape)) for p in group) for group in (given.above, given.below)]
+    return Multipliers(given.margins, *shake, tuple(rng.normal(size=p.shape) for p in given.bounds))
 
 
 def test_known_answers():
