@@ -166,7 +166,7 @@ class Search:
             self.shallow = shallow(graph, self.conditions) if small.free else None
         relaxation = Relaxation(graph, known, self.conditions)
         self.ties: Ties | None = None
-        if self.witness is not None and graph.exact and not self.small:
+        if self.witness is not None and graph.exact and not self.in_order:
             x = self.witness
             start = [x.entry(i) for i in range(len(x.numerator))] if small is None else behind(graph, self._values)
             self.ties = Ties(relaxation, self._values, start)
