@@ -136,12 +136,18 @@ def test_bounds_and_halfspaces_hold_at_samples(seed):
     d = d * np.minimum(1.0, 0.7 / np.array([length(v, norm) for v in d]))[:, None]
     for aim in aims(layers.classes, label, None):
         given = by_default(layers, state, aim, np.ones(1))
-        for weights in (given, _shaken(given, rng), _shaken(given, rng)):
+        for weights in (given, _shaken(given, rng), _none(given)):
             w, beta = halfspace(layers, state, aim, weights.rounded())
             margins = np.array([float((aim @ value(layers, v))[0]) for v in d])
             assert (d @ w - beta >= margins * weights.rounded().margins[0] - 1e-9).all()
         lows = [proven_margins(layers, x + v, aim)[0] for v in d[:20]]
         assert (lows <= margins[:20] + 1e-9).all()
+
+
+def _none(given):
+    """No lines: outputs are replaced by their bounds."""
+    above, below, bounds = (tuple(0 * p for p in group) for group in (given.above, given.below, given.bounds))
+    return Multipliers(given.margins, above, below, bounds)
 
 
 def _shaken(given, rng):
@@ -151,11 +157,13 @@ def _shaken(given, rng):
 
 
 def test_known_answers():
-    net = build(chain((2,), ("dense", {"W": [[1.0, 0.0], [0.0, 1.0]], "b": None})))
-    x = np.array([0.9, 0.1])
+    data = chain((2,), ("dense", {"W": [[1.0, 0.0], [0.0, 1.0]], "b": None}))
+    net, x = build(data), np.array([0.9, 0.1])
     for norm, answer in ((2.0, 0.8 / math.sqrt(2)), (math.inf, 0.4), (1.0, 0.8)):
         found = smallest(net, x, 0, norm=norm, box=(np.zeros(2), np.ones(2)))
         assert found.proven and abs(found.distance - answer) < 1e-6 and found.lower_bound <= answer
+        a, b = networks.output(data, found.x)
+        assert b > a  # strictly, in fractions
     found = smallest(net, x, 1, norm=2.0)
     assert found.distance == 0 and found.proven  # misclassified already
     tied = smallest(net, np.array([0.5, 0.5]), 0, norm=2.0)
