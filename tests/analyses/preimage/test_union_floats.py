@@ -10,8 +10,10 @@ from oracles import networks, unions
 from plica import Box
 from plica.analyses.preimage import Kind, preimage, union_piece
 from plica.core.search import leaf, tree
+from plica.core.search.inside import proven_point
+from plica.core.search.leaf_program import pattern_program
 from plica.core.search.reduced import reduced
-from plica.core.search.shallow import Shallow
+from plica.core.search.shallow import Shallow, shallow
 
 CHOICES = ("relu", "leaky", "abs", "clip", "pool", "maxout")
 
@@ -124,3 +126,33 @@ def test_a_stream_makes_points_without_programs(monkeypatch):
         assert all(taken[name] == b.ravel().tolist() for name, b in piece.branches.items())
         assert piece.dimension == 70 - sum(v > 0 for v in y)
     assert sum(proved) >= 10
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_proofs_accept_no_empty_pattern_and_refute_no_other(seed):
+    data, draw, n = wide(seed)
+    x = np.clip(draw.point(n), -2, 2)
+    low, high = x - 1.5, x + 1.5
+    union = preimage(zoo.build(data), x, layer="relu3", domain=Box(low, high))
+    conditions, graph = union.question.conditions, union.graph
+    full = {dict(p.key)["relu1"] for p in unions.pieces(data, x.tolist(), "relu3", (low.tolist(), high.tolist()))}
+    small = reduced(graph, np.full(n, -np.inf), np.full(n, np.inf))
+    free = {dict(p.key)["relu1"] for p in unions.pieces(data, x.tolist(), "relu3", None)}
+    above = shallow(small.graph, conditions) if small is not None else None
+    units = graph.spans["relu1"].stop - graph.spans["relu1"].start
+    rng = np.random.default_rng(seed)
+    for pattern in np.ndindex(*(2,) * units):
+        branches = {"relu1": np.array(pattern)}
+        program = pattern_program(graph, branches, conditions, (low, high))
+        assert not (program.strict()[1] and pattern in full)
+        inner = program.inner()
+        guesses = [x, *rng.uniform(low, high, (6, n)), *([] if inner is None else [inner])]
+        for guess in guesses:
+            proof = proven_point(graph, branches, conditions, (low, high), guess)
+            assert proof is None or pattern in full
+        assert inner is None or pattern in full
+        if above is not None:
+            h = np.where(np.array(pattern) > 0, rng.exponential(size=units), 0.0)
+            if len(above.E):  # as near to the equations as positive outputs can be
+                h[h > 0] += np.linalg.lstsq(above.E[:, h > 0], above.e - above.E @ h, rcond=None)[0]
+            assert not above.proves(np.maximum(h, 0)) or tuple((h > 0).astype(int)) in free
