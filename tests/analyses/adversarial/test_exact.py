@@ -37,7 +37,7 @@ def case(seed):
 def test_no_lower_bound_exceeds_the_exact_distance(seed):
     data, x, label, norm, box = case(seed)
     exact = oracle.smallest(data, x, label, norm, box=tuple(map(list, box)))
-    found = smallest(build(data), x, label, norm=norm, box=box, progress=Progress(max_seconds=1.0))
+    found = smallest(build(data), x, label, norm=norm, box=box, progress=Progress(max_seconds=0.3))
     assert found.lower_bound <= exact * (1 + 1e-9) + 1e-9
     assert found.distance >= exact * (1 - 1e-7) - 1e-7
     if found.proven:
