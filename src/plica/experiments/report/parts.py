@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from plica.experiments.report import edge, noise, preimages, proof, stability
+from plica.experiments.report import edge, noise, preimages, proof, regions, stability
 
-PARTS = (*preimages.PARTS, *edge.PARTS, *stability.PARTS, *noise.PARTS, *proof.PARTS)
+PARTS = (*preimages.PARTS, *regions.PARTS, *edge.PARTS, *stability.PARTS, *noise.PARTS, *proof.PARTS)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from plica.show.sections import about, edge, facet, forget, noise, proof, stability
+from plica.show.sections import about, edge, facet, forget, noise, proof, regions, stability
 from plica.show.sections.view import Section, View
 
 __all__ = ["SECTIONS", "Section", "View"]
 
 SECTIONS = (
     forget.SECTION,
+    regions.SECTION,
     facet.SECTION,
     edge.SECTION,
     stability.SECTION,

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from plica.analyses.lipschitz.result import LipschitzResult
 from plica.analyses.preimage.result import FacetResult, ImpostorResult, Kind, KindResult
+from plica.analyses.regions.result import RegionsResult
 from plica.analyses.spectrum.result import SpectrumResult
 from plica.certificates import VerifyResult
 from plica.core.result import Completeness, Standing
@@ -107,6 +108,7 @@ def _result_row(part: ModelPart, result: Any) -> dict[str, Any]:
         FacetResult: "nearest facet",
         ImpostorResult: "impostor",
         VerifyResult: "certificate",
+        RegionsResult: "linear regions",
         SpectrumResult: "singular values",
         LipschitzResult: "Lipschitz constants",
     }
