@@ -87,7 +87,7 @@ def test_a_changed_claim_or_model_is_refused(folder):
 
 @pytest.mark.parametrize(
     ("changed", "words"),
-    [({"--index": 8}, "8 images"), ({"--data": None}, "give the inputs"), ({"RESULT": "images.npz"}, "not a whole result")],
+    [({"--index": 8}, "8 images"), ({"--data": None}, "give the inputs"), ({"RESULT": "images.npz"}, "not a whole")],
 )
 def test_what_does_not_fit_is_said(folder, changed, words):
     options = {"--path": folder / "never.json", "--data": folder / "images.npz", "--index": 0} | changed

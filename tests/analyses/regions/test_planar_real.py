@@ -44,7 +44,7 @@ def check(net, plane):
     return found
 
 
-def small_plane(images, 0.2):
+def small_plane(images, scale):
     """A plane through three images with a window around the first, so that a test is short."""
     plane = Plane.through(np.stack([image.ravel() for image in images]))
     half = scale * (plane.window.upper - plane.window.lower)
