@@ -187,6 +187,17 @@ def make_distortion():
     )  # fmt: skip
 
 
+def make_transfer():
+    from plica.analyses.adversarial import TransferResult
+
+    return TransferResult(
+        **COMMON, header={}, models=("a", "b"), rows=("distorted for a", "Gaussian noise 0.1"),
+        kinds=("distorted", "noise"), sources=np.array([0, -1]), levels=np.array([math.nan, 0.1]), errors=np.eye(2),
+        new_errors=np.eye(2), counts=np.array([2, 2]), rms=np.array([0.05, 0.1]), clean=np.zeros(2), clip=True,
+        distortions=(make_distortion(),), seed=0,
+    )  # fmt: skip
+
+
 def make_bounds():
     from plica.analyses.regions.bounds import region_bounds
 
@@ -352,6 +363,7 @@ EXAMPLES = {
     "ManyResult": make_many,
     "ExpansionResult": make_expansion,
     "DistortionResult": make_distortion,
+    "TransferResult": make_transfer,
     "PreimageResult": make_preimage,
     "SpectrumResult": make_spectrum,
     "RemovedRowsResult": make_removed_rows,

@@ -23,6 +23,7 @@ from plica.cli import (
     reproduce,
     results,
     spectrum,
+    transfer,
     union,
     units,
 )
@@ -53,6 +54,7 @@ for module in (
     moments,
     noise,
     attack,
+    transfer,
     regions,
     bounds,
     units,

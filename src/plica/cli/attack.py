@@ -67,14 +67,14 @@ def attack(
 
     opened = ModelOptions(model, input_shape, trust_pickle, device, threads)
     read = DataOptions(data, split, scale, mean, std, layout, labels, limit)
-    given: dict[str, Any] = {"norm": _norm(norm), "targets": _targets(targets), "method": method}
+    given: dict[str, Any] = {"norm": _norm(norm), "targets": target_rule(targets), "method": method}
     given |= {"seed": seed, "exact": exact}
     net, images = open_both(opened, read)
     kept = None if layer is None else read_layer(layer)
-    box = _box(images, lower, upper, at_layer=kept is not None)
+    box = pixel_box(images, lower, upper, at_layer=kept is not None)
     with progress(max_seconds) as watch:
         result = min_distortion(
-            _cast(net, dtype), images.images, images.labels, box=box, layer=kept, progress=watch, **given
+            in_dtype(net, dtype), images.images, images.labels, box=box, layer=kept, progress=watch, **given
         )
     options = {**given, "targets": targets, "layer": layer, "lower": lower, "upper": upper, "dtype": dtype}
     finish(stamped_result(result, net, images, {**options, **plain(opened), **plain(read)}), as_json=as_json, out=out)
@@ -87,12 +87,12 @@ def _norm(text: str) -> float:
         raise ArgumentError(f"--norm {text}: use 2, inf or 1.") from None
 
 
-def _targets(text: str) -> str | int:
+def target_rule(text: str) -> str | int:
     """A rule, or a class for all images."""
     return int(text) if text.isdigit() else text
 
 
-def _cast(net: Network, dtype: str) -> Network:
+def in_dtype(net: Network, dtype: str) -> Network:
     """The network in the arithmetic that was asked for."""
     import torch
 
@@ -104,7 +104,7 @@ def _cast(net: Network, dtype: str) -> Network:
     return net.cast(getattr(torch, name))
 
 
-def _box(images: ImageSet, lower: float | None, upper: float | None, *, at_layer: bool) -> Box | None:
+def pixel_box(images: ImageSet, lower: float | None, upper: float | None, *, at_layer: bool) -> Box | None:
     """From black to white, or as given; no limits at a layer unless they are given."""
     import numpy as np
 
