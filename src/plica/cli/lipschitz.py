@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from plica.core.network import Network
 
 Tight = Annotated[bool, typer.Option("--tight/--product-only", help="Look for a better bound than the product.")]
+Steps = Annotated[int, typer.Option(help="Steps of that search at most; 0: a closed form, still proven.", min=0)]
 Tolerance = Annotated[float, typer.Option(help="Relative width of a convolution's bracket that needs no more work.")]
 Lower = Annotated[float | None, typer.Option(help="Local constant: smallest value of every input.")]
 Upper = Annotated[float | None, typer.Option(help="Local constant: largest value of every input.")]
@@ -39,6 +40,7 @@ def register(app: typer.Typer) -> None:
 def lipschitz(
     model: opt.Model,
     tight: Tight = True,
+    steps: Steps = 60,
     tolerance: Tolerance = 0.01,
     lower: Lower = None,
     upper: Upper = None,
@@ -70,7 +72,7 @@ def lipschitz(
     read = None if data is None else DataOptions(data, split, scale, mean, std, layout, None, image + 1)
     asked = property_case(property_, case, net)
     domain = _domain(net, (lower, upper), read, image, radius) if asked is None else asked.domain
-    settings: dict[str, Any] = {"tight": tight, "tolerance": tolerance, "max_pieces": max_pieces}
+    settings: dict[str, Any] = {"tight": tight, "steps": steps, "tolerance": tolerance, "max_pieces": max_pieces}
     with progress(max_seconds) as watch:
         result = compute(net, domain=domain, progress=watch, **settings)
     given: dict[str, Any] = {"lower": lower, "upper": upper, "image": image, "radius": radius, "case": case}

@@ -20,9 +20,9 @@ CHEAP = 1.0e9  # of one evaluation in the space of vectors, which is tighter tha
 
 
 def better_product(
-    steps: Sequence[Step], input_shape: tuple[int, ...], plain: float, progress: Progress
+    steps: Sequence[Step], input_shape: tuple[int, ...], plain: float, progress: Progress, *, search: int = 60
 ) -> tuple[float, str]:
-    """Upper bound of the whole graph, and how it was found.
+    """Upper bound of the whole graph, and how it was found; `search` limits the steps for the multipliers of a part.
 
     Parts that lie between cuts (values that everything later depends on alone) are joined as far as one ellipsoid can
     carry them; a part takes the better of that bound and its product.
@@ -31,7 +31,7 @@ def better_product(
     cuts = _cuts([s.node for s in steps])
     total, at, parts, carried = 1.0, 0, 0, 0
     while at < len(cuts) - 1:
-        stop, bound = _longest(steps, cuts, at, shapes, progress)
+        stop, bound = _longest(steps, cuts, at, shapes, (progress, search))
         start = INPUT if cuts[at] < 0 else steps[cuts[at]].node.name
         piece = steps[cuts[at] + 1 : cuts[stop] + 1]
         own = product(piece, piece[-1].node.name, start)
@@ -58,9 +58,10 @@ def _cuts(nodes: Sequence[Item]) -> list[int]:
 
 
 def _longest(
-    steps: Sequence[Step], cuts: list[int], at: int, shapes: dict[str, tuple[int, ...]], progress: Progress
+    steps: Sequence[Step], cuts: list[int], at: int, shapes: dict[str, tuple[int, ...]], effort: tuple[Progress, int]
 ) -> tuple[int, float]:
     """The farthest cut that one ellipsoid carries from a cut, with its bound; else the next cut and infinity."""
+    progress, search = effort
     limit = at + 1
     while limit < len(cuts) and not any(
         isinstance(s.node.op, Smooth) or not math.isfinite(s.constant.upper)
@@ -74,7 +75,7 @@ def _longest(
         found = _program(nodes, INPUT if cuts[at] < 0 else steps[cuts[at]].node.name, shapes, progress)
         if found is not None:
             program, work = found
-            return stop, tight_bound(program, progress, steps=max(4, min(60, int(TOTAL / max(work, 1.0)))))
+            return stop, tight_bound(program, progress, steps=min(search, max(4, int(TOTAL / max(work, 1.0)))))
     return at + 1, math.inf
 
 
