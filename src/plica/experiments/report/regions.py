@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,29 +11,50 @@ import numpy as np
 
 from plica.analyses.regions.analysis import regions
 from plica.analyses.regions.result import RegionsResult
-from plica.core.domain import Plane
+from plica.core.domain import Box, Plane
 from plica.core.progress import Progress
+from plica.core.result import Completeness
 from plica.errors import PlicaError
 from plica.experiments.report.model import Done, Job, Part
 
 MARGIN = 0.25
-MOST = 100_000  # regions kept for the picture
+MOST = 50_000  # regions of the picture
+SECONDS, TRIES = 3.0, 5  # for a window; one that takes longer is halved
 OUTPUTS = 100  # above which maps are not kept
 
 
 def _regions(job: Job, progress: Progress, _: Done) -> Iterator[RegionsResult]:
-    """The regions on the plane, with their maps; nothing where no three images span one."""
+    """The regions on the plane, with their maps; on a smaller window of it where there are too many; or none."""
     chosen = _three(job)
     if chosen is None:
         return
     points = job.net.as_batch(job.images.images[chosen]).flatten(1).cpu().numpy()
     try:
         plane = Plane.through(points, MARGIN)
-        found = regions(job.net, plane, maps=True, max_regions=MOST, progress=progress)
     except PlicaError:
-        return  # three images on a line, or regions that do not fit: the page goes without
-    about = {"images": chosen, "places": plane.coordinates(points)}
-    yield replace(found, header={**found.header, **about})
+        return  # three images on a line
+    for halvings in range(TRIES):
+        seconds = min(SECONDS, progress.seconds_left / (TRIES - halvings))
+        try:
+            clock = replace(progress, max_seconds=seconds, started=time.monotonic())
+            found = regions(job.net, plane, maps=True, max_regions=MOST, progress=clock)
+        except PlicaError:
+            found = None
+        if found is not None and found.completeness is Completeness.COMPLETE:
+            places = plane.coordinates(points)
+            assert plane.window is not None
+            inside = plane.window.contains(places)
+            about = {"images": [c for c, i in zip(chosen, inside, strict=True) if i], "places": places[inside]}
+            yield replace(found, header={**found.header, **about, "halvings": halvings})
+            return
+        plane = _halved(plane)
+
+
+def _halved(plane: Plane) -> Plane:
+    """The same plane with a window half as wide, around the same middle."""
+    assert plane.window is not None
+    middle, half = (plane.window.upper + plane.window.lower) / 2, (plane.window.upper - plane.window.lower) / 4
+    return Plane(plane.origin, plane.basis, Box(middle - half, middle + half))
 
 
 def _three(job: Job) -> list[int] | None:

@@ -98,7 +98,13 @@ def _model(part: ModelPart, result: RegionsResult) -> dict[str, Any]:
     places = np.asarray(result.header.get("places", np.zeros((0, 2))))
     points = tuple((NAMES[k], (float(a), float(b))) for k, (a, b) in enumerate(places[:3]))
     images = ", ".join(f"{NAMES[k]}: image {i}" for k, i in enumerate(np.asarray(result.header.get("images", []))[:3]))
-    view: dict[str, Any] = {"name": part.name, "slug": slug(part.name), "map": None, "images": images}
+    halvings = int(result.header.get("halvings", 0))
+    shrunk = (
+        f" The window is {2**halvings} times narrower than the images: the whole has too many regions."
+        if halvings
+        else ""
+    )
+    view: dict[str, Any] = {"name": part.name, "slug": slug(part.name), "map": None, "images": images, "shrunk": shrunk}
     if result.matrices is not None:
         drawn = picture_of(result, points)
         words = f"{plural(result.count, 'region')} of {part.name} on a plane through three images, by class"
