@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from plica.analyses.regions.planar_exact import Exact, ratio
-from plica.analyses.regions.planar_kernels import UNIT, pack_signs
+from plica.analyses.regions.planar_kernels import FULL, UNIT, pack_signs
 from plica.analyses.regions.planar_move import combine, compact, places
 from plica.analyses.regions.planar_rows import SAFE, TINY, FormBound, Pusher, Rows, choice_norm, choice_of
 from plica.analyses.regions.planar_settle import Settler
@@ -39,7 +39,7 @@ from plica.analyses.regions.solid_stages import stages
 from plica.core.choice import Piecewise
 from plica.core.network import INPUT, Network
 from plica.core.progress import Progress
-from plica.errors import BudgetReached
+from plica.errors import BudgetReached, SolverError
 
 CHUNK = 1024
 CHUNK_BYTES = 1 << 24
@@ -240,6 +240,10 @@ class Engine:
             bounds = (k.forms.row, k.forms.offset, k.base, k.forms.reach)
             code = np.uint64((k.stage + 1) << 40)
             total, out, doubt = split_binary(chunk, bounds, k.stage << 48, doubt, emit, k.keys, code)
+            if total == FULL:
+                raise SolverError(
+                    "A kernel of the plane's regions ran out of room: a fault of plica, please report it."
+                )
             splits = after_split(k, out) if emit else []
         if len(doubt):
             more, exact = self.settler.split(k, doubt, emit=emit)

@@ -38,6 +38,7 @@ FAST: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 UNIT = 2.0**-53
 MOST = 256  # forms that cut one cell at a time; what is left is cut in the next round
 NONE = 0xFFFFFF
+DOUBT, FULL = -1, -2  # what a kernel answers instead of a size: floats do not tell; an array is too short
 
 
 @njit(**FAST)
@@ -94,21 +95,27 @@ def pack_signs(C, row, offset, base, alive, again, POS, NEG, where):
 
 
 @njit(**FAST)
-def room1(a, n):
-    """The array with room for n entries."""
-    if n <= len(a):
+def room(have, need):
+    """The next size of an array that has to hold `need` entries."""
+    return have if need <= have else max(need, 2 * have)
+
+
+@njit(**FAST)
+def longer1(a, n):
+    """The array with room for exactly n entries, n not below its length."""
+    if n == len(a):
         return a
-    b = np.empty(max(n, 2 * len(a)), a.dtype)
+    b = np.empty(n, a.dtype)
     b[: len(a)] = a
     return b
 
 
 @njit(**FAST)
-def room2(a, n):
-    """The array with room for n rows."""
-    if n <= len(a):
+def longer2(a, n):
+    """The array with room for exactly n rows, n not below its length."""
+    if n == len(a):
         return a
-    b = np.empty((max(n, 2 * len(a)), a.shape[1]), a.dtype)
+    b = np.empty((n, a.shape[1]), a.dtype)
     b[: len(a)] = a
     return b
 
@@ -247,7 +254,7 @@ def signs_at(x, u, w, j, base, cell, weights, signs):
 
 @njit(**FAST)
 def cut(piece, size, j, m, k, cell, tables, made, halves):
-    """Split a piece by form j into `above` and `below` (vertices, sides); returns their sizes, or -1 for a doubt.
+    """Split a piece by form j into `above` and `below` (vertices, sides); returns their sizes, DOUBT or FULL.
 
     piece (2, *): local vertices and side labels (side < m: an old side, else m + form). Vertices new to the cell are
     made once for each (side, form): `table` finds them again.
@@ -258,6 +265,8 @@ def cut(piece, size, j, m, k, cell, tables, made, halves):
     n_above, n_below = 0, 0
     word, bit = j >> 6, uint64(j & 63)
     for i in range(size):
+        if max(n_above, n_below) + 2 > above.shape[1] or made[0] >= len(weights):
+            return FULL, FULL
         u, side = piece[0, i], piece[1, i]
         w = piece[0, i + 1] if i + 1 < size else piece[0, 0]
         su = np.int64((plus[u, word] >> bit) & uint64(1)) - np.int64((minus[u, word] >> bit) & uint64(1))
@@ -284,7 +293,7 @@ def cut(piece, size, j, m, k, cell, tables, made, halves):
                 source[x, 3], source[x, 4] = j, side - m if side >= m else -1
                 base = (fa, fb, fc, side >= m)
                 if not sure or not signs_at(x, u, w, j, base, cell, weights[x], (plus, minus)):
-                    return -1, -1
+                    return DOUBT, DOUBT
             above[0, n_above], above[1, n_above] = x, m + j if su > 0 else side
             below[0, n_below], below[1, n_below] = x, side if su > 0 else m + j
             n_above, n_below = n_above + 1, n_below + 1

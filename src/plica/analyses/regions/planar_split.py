@@ -12,7 +12,19 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, uint64
 
-from plica.analyses.regions.planar_kernels import FAST, MOST, NONE, cut, frame, low_bit, room1, room2
+from plica.analyses.regions.planar_kernels import (
+    DOUBT,
+    FAST,
+    FULL,
+    MOST,
+    NONE,
+    cut,
+    frame,
+    longer1,
+    longer2,
+    low_bit,
+    room,
+)
 
 
 @njit(**FAST)
@@ -174,16 +186,31 @@ def make_out(cap, words):
 
 @njit(**FAST)
 def out_for(out, m, k):
-    """The same with room for every part that a cell with m corners and k forms can have."""
+    """The same with room for every part that a cell with m corners and k forms can have.
+
+    Arrays that are filled together grow together, to sizes chosen once: `has_room` then holds for all of them.
+    """
     new = 2 * k + k * (k - 1) // 2
-    parts, sides, made = out.at[0] + 2 + new, out.at[1] + m + 8 * k + 4 * new, out.at[2] + new
-    if parts + 1 < len(out.parent) and sides < len(out.vertex) and made < len(out.names):
+    cells, sides, made = out.at[0] + 2 + new, out.at[1] + m + 8 * k + 4 * new, out.at[2] + new
+    if has_room(out, cells, sides, made):
         return out
+    cells, sides, made = room(len(out.parent), cells), room(len(out.vertex), sides), room(len(out.names), made)
     return Out(
-        out.at, room1(out.offset, parts + 2), room1(out.vertex, sides), room1(out.label, sides),
-        room1(out.parent, parts + 2), room2(out.words, parts + 2), room1(out.more, parts + 2),
-        room2(out.source, made + 1), room2(out.weights, made + 1), room1(out.names, made + 1),
+        out.at, longer1(out.offset, cells + 1), longer1(out.vertex, sides), longer1(out.label, sides),
+        longer1(out.parent, cells), longer2(out.words, cells), longer1(out.more, cells),
+        longer2(out.source, made), longer2(out.weights, made), longer1(out.names, made),
     )  # fmt: skip
+
+
+@njit(**FAST)
+def has_room(out, cells, sides, made):
+    """Whether so many cells, sides of cells and new vertices fit into all arrays."""
+    return (
+        cells < len(out.offset)
+        and cells <= min(len(out.parent), len(out.words), len(out.more))
+        and sides <= min(len(out.vertex), len(out.label))
+        and made <= min(len(out.source), len(out.weights), len(out.names))
+    )
 
 
 @njit(**FAST)
@@ -206,7 +233,7 @@ def put_part(piece, size, c, k, base, labels, work, out, chunk):
 
 @njit(**FAST)
 def divide(c, k, emit, labels, work, out, chunk, bounds):
-    """Cut a cell by k forms, depth first; returns the number of its parts, or -1 for a doubt."""
+    """Cut a cell by k forms, depth first; returns the number of its parts, DOUBT or FULL."""
     offset, X = chunk[0], chunk[3]
     m = offset[c + 1] - offset[c]
     words = (k + 63) // 64
@@ -229,11 +256,15 @@ def divide(c, k, emit, labels, work, out, chunk, bounds):
             depth -= 1
             parts += 1
             if emit:
+                if not has_room(out, out.at[0] + 1, out.at[1] + size, out.at[2] + work.made[0] - m):
+                    return FULL
                 put_part(piece, size, c, k, len(X) + out.at[2], labels, work, out, chunk)
             continue
         na, nb = cut(piece, size, j, m, k, cell, tables, work.made, (above, below))
         if na < 0:
-            return -1
+            return na
+        if s + na + nb > stack.shape[1] or depth + 1 >= len(start):
+            return FULL
         for i in range(na):
             piece[0, i], piece[1, i] = above[0, i], above[1, i]
         for i in range(nb):
@@ -261,7 +292,7 @@ def split_binary(chunk, bounds, labels, cells, emit, keys, code):
     Returns
     -------
     total, out, doubt
-        Number of parts; the cells; numbers of the cells that floats do not settle.
+        Number of parts, or FULL; the cells; numbers of the cells that floats do not settle.
     """
     offset, index, _, _, POS, NEG, _ = chunk
     nw, n = POS.shape[1], len(cells)
@@ -286,13 +317,17 @@ def split_binary(chunk, bounds, labels, cells, emit, keys, code):
             work = bigger
         if emit:
             out = out_for(out, m, k)
+            if not has_room(out, out.at[0] + 1, out.at[1] + m, out.at[2]):
+                return FULL, trimmed(out), doubt[:nd]
         before = (out.at[0], out.at[1])
         if k == 0:
             parts = 1
             copy_cell(c, first, m, work.sure, out, chunk)
         else:
             parts = divide(c, k, emit, labels, work, out, chunk, bounds)
-        if parts < 0:
+        if parts == FULL:
+            return FULL, trimmed(out), doubt[:nd]
+        if parts == DOUBT:
             out.at[0], out.at[1] = before
             doubt[nd] = c
             nd += 1
