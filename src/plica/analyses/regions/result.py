@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from plica.analyses.regions import facets
 from plica.core.result import Completeness, Result
@@ -170,7 +171,7 @@ class RegionsResult(Result):
 
     # --- distances ----------------------------------------------------------------------------------------------
 
-    def distances(self, point: np.ndarray) -> np.ndarray:
+    def distances(self, point: npt.ArrayLike) -> np.ndarray:
         """Euclidean distance from a point (coordinates of the domain) to every region; 0 inside; rounded.
 
         Raises
@@ -188,13 +189,13 @@ class RegionsResult(Result):
             raise ArgumentError(f"point: it has {len(where)} coordinates, the domain {self.dimension}.")
         return facets.distances(where, self.vertices, self.corners, self.first)
 
-    def nearest(self, point: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    def nearest(self, point: npt.ArrayLike, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """The k regions nearest to a point, nearest first, and their distances."""
         found = self.distances(point)
         order = np.argsort(found, kind="stable")[:k]
         return order, found[order]
 
-    def within(self, point: np.ndarray, radius: float) -> np.ndarray:
+    def within(self, point: npt.ArrayLike, radius: float) -> np.ndarray:
         """Regions that come within a distance of a point."""
         return np.flatnonzero(self.distances(point) < radius)
 
