@@ -21,7 +21,8 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in zip
 MAX_FILE, MAX_FUNCTION, MAX_ARGUMENTS, MAX_POSITIONAL = 400, 60, 9, 5
 HEAVY = ("torch", "matplotlib", "onnx", "sklearn", "scipy", "numba", "highspy", "numpy")
 # Public functions without a command of their own, and what serves instead.
-WITHOUT_COMMAND = {"load": "every command opens its MODEL", "save": "--out FILE"}
+WITHOUT_COMMAND = {"load": "every command opens its MODEL", "save": "--out FILE",
+                   "adversarial_training": "trains a torch module, which a model file is not"}  # fmt: skip
 # Commands that are shorter than the function they call.
 SHORTER = {"attack": "min_distortion", "bounds": "region_bounds", "units": "unit_maps"}
 

@@ -187,6 +187,16 @@ def make_distortion():
     )  # fmt: skip
 
 
+def make_training():
+    from plica.analyses.adversarial import AdversarialTrainingResult
+
+    return AdversarialTrainingResult(
+        **COMMON, header={}, layers=("input", "1"), loss=np.array([0.5]), error=np.array([0.1]),
+        test_error=np.array([math.nan]), sizes=np.array([[3, 0]]), distortion=np.array([[0.5, math.nan]]),
+        pool_error=np.array([[1.0, math.nan]]), seed=0,
+    )  # fmt: skip
+
+
 def make_transfer():
     from plica.analyses.adversarial import TransferResult
 
@@ -363,6 +373,7 @@ EXAMPLES = {
     "ManyResult": make_many,
     "ExpansionResult": make_expansion,
     "DistortionResult": make_distortion,
+    "AdversarialTrainingResult": make_training,
     "TransferResult": make_transfer,
     "PreimageResult": make_preimage,
     "SpectrumResult": make_spectrum,

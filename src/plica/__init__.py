@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plica.analyses.adversarial import min_distortion, transfer
+    from plica.analyses.adversarial import adversarial_training, min_distortion, transfer
     from plica.analyses.lipschitz import conv_spectrum, lipschitz
     from plica.analyses.moments import moment_bounds, moments
     from plica.analyses.moments.uses import NoiseLimits, class_probabilities, fooling_map, fooling_rate, noise
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "plica.analyses.adversarial": ("min_distortion", "transfer"),
+    "plica.analyses.adversarial": ("adversarial_training", "min_distortion", "transfer"),
     "plica.analyses.lipschitz": ("conv_spectrum", "lipschitz"),
     "plica.analyses.moments": ("moment_bounds", "moments"),
     "plica.analyses.moments.uses": ("NoiseLimits", "class_probabilities", "fooling_map", "fooling_rate", "noise"),
@@ -123,6 +123,7 @@ __all__ = [
     "UnsupportedLayer",
     "__version__",
     "admissible_sets",
+    "adversarial_training",
     "certify",
     "class_probabilities",
     "conv_spectrum",

@@ -5,6 +5,7 @@ from __future__ import annotations
 # Results; old names stay readable for ever.
 RESULTS = {
     "DistortionResult": "plica.analyses.adversarial.result:DistortionResult",
+    "AdversarialTrainingResult": "plica.analyses.adversarial.training:AdversarialTrainingResult",
     "TransferResult": "plica.analyses.adversarial.transfer:TransferResult",
     "KindResult": "plica.analyses.preimage.result:KindResult",
     "DualConeResult": "plica.analyses.preimage.dual:DualConeResult",

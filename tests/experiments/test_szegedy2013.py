@@ -9,8 +9,9 @@ import plica
 from plica.errors import DataError
 from plica.experiments.figure import Setting
 from plica.experiments.szegedy2013 import FIGURES, nets, pictures, tables, units
+from plica.experiments.szegedy2013 import training as ways
 
-ORDER = [*(f"fig{k}" for k in range(1, 8)), *(f"table{k}" for k in range(1, 6))]
+ORDER = [*(f"fig{k}" for k in range(1, 8)), "training", *(f"table{k}" for k in range(1, 6))]
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,15 @@ def test_halves_and_what_carries_over(folder):
     assert claims["Gaussian noise 0.1: errors of FC100-100-10, FC123-456-10, FC100-100-10'"].paper.startswith("2.6")
     amplified = [what for what in claims if "to stddev 0.1" in what]
     assert [claims[what].paper[:5] for what in amplified] == ["100 %", "96 %,", "27 %,"]
+
+
+def test_ways_of_training(folder, monkeypatch):
+    monkeypatch.setattr(ways, "EPOCHS", 6)
+    monkeypatch.setattr(ways, "COMPARED", 10)
+    claims, panels, _ = made("training", folder)
+    assert len(claims) == 6 + 4
+    assert {name: curve.shape for name, curve in panels[0].series.items()} == {w.name: (2, 6) for w in ways.WAYS}
+    assert claims["test error, a pool for each layer"].paper == "below 1.2 %"
 
 
 def test_halves_share_no_image():

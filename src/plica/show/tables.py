@@ -30,6 +30,7 @@ ROWS = {
     "LipschitzResult": ("names", "kinds", "methods", "lowers", "uppers"),
     "SpectrumResult": ("ranks", "most", "proven", "alive", "thresholds", "errors", "methods"),
     "PreimageResult": ("dimensions", "bounded"),
+    "AdversarialTrainingResult": ("loss", "error", "test_error", "sizes", "distortion", "pool_error"),
     "TransferResult": ("rows", "kinds", "sources", "levels", "errors", "new_errors", "counts", "rms"),
     "MomentsResult": ("mean", "standard_error"),
     "MomentBoundsResult": ("mean_lower", "mean_upper"),

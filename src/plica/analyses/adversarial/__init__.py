@@ -3,6 +3,15 @@
 from plica.analyses.adversarial.distortion import min_distortion
 from plica.analyses.adversarial.result import DistortionResult
 from plica.analyses.adversarial.settings import Search
+from plica.analyses.adversarial.training import AdversarialTrainingResult, adversarial_training
 from plica.analyses.adversarial.transfer import TransferResult, transfer
 
-__all__ = ["DistortionResult", "Search", "TransferResult", "min_distortion", "transfer"]
+__all__ = [
+    "AdversarialTrainingResult",
+    "DistortionResult",
+    "Search",
+    "TransferResult",
+    "adversarial_training",
+    "min_distortion",
+    "transfer",
+]

@@ -6,6 +6,7 @@ from plica.experiments.figure import Row
 from plica.experiments.szegedy2013.frames import frame_bounds
 from plica.experiments.szegedy2013.pictures import binary, digits, one_class
 from plica.experiments.szegedy2013.tables import across_models, across_training_sets, halves, models
+from plica.experiments.szegedy2013.training import training
 from plica.experiments.szegedy2013.units import natural_colour, natural_digits, random_colour, random_digits
 
 FIGURES = (
@@ -16,6 +17,7 @@ FIGURES = (
     Row("fig5", "Images changed to one class", one_class, 4.0),
     Row("fig6", "Cars that are not recognised", binary, 4.0),
     Row("fig7", "Distorted digits, and digits under noise", digits, 10.0),
+    Row("training", "Training with pools of adversarial examples, and its baselines (s. 4.2)", training, 20.0),
     Row("table1", "Errors and smallest distortions of six networks", models, 25.0),
     Row("table2", "Distorted images read by networks of other hyperparameters", across_models, 15.0),
     Row("table3", "Errors and smallest distortions of networks trained on halves", halves, 15.0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,10 @@ CIFAR_SOURCE = "A CIFAR-10 network (VNN-COMP 2021, marabou-cifar10, large) and C
 TRAINED, ITERATIONS = 4000, 150  # images and iterations of a quick figure
 SEARCHED = 60  # images that are distorted in a quick figure
 EPOCHS = 3
-HOW = {"method": "lbfgs", "targets": "second"}  # the paper's search; it does not say which class it aims at
+HOW: dict[str, Any] = {
+    "method": "lbfgs",
+    "targets": "second",
+}  # the paper's search; it does not say which class it aims at
 
 
 @dataclass(frozen=True)

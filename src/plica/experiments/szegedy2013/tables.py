@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor, nn
 
@@ -30,7 +32,7 @@ TABLE4 = (
     (100, 98, 43), (96, 100, 22), (27, 50, 100), None, None, None,
 )  # fmt: skip
 NOISE2, NOISE4, AMPLIFIED = (0.1, 0.3), (0.06, 0.1), (0.1,)
-SEARCH = "L-BFGS towards the second largest logit; "
+SEARCH = "L-BFGS towards the second largest logit, noise clipped; "
 DIFFERS = "the paper prints neither first weights nor the class aimed at."
 
 
@@ -41,7 +43,7 @@ def models(setting: Setting) -> Made:
     x, y = _some(setting, data.x, data.y)
     sizes, nearest = {}, {}
     for name, module in nets.items():
-        given = {"box": PIXELS, "seed": setting.seed, "progress": setting.progress}
+        given: dict[str, Any] = {"box": PIXELS, "seed": setting.seed, "progress": setting.progress}
         sizes[name] = min_distortion(module, x, y, **given, **HOW).average()
         nearest[name] = min_distortion(module, x, y, **given).average()
     claims = []
