@@ -119,7 +119,7 @@ def start(python: str, task: str, mode: str, threads: int, args: argparse.Namesp
 def measure(task: str, args: argparse.Namespace) -> dict:
     """Alternating runs of all programs on one task."""
     modes = [("count", sys.executable, 1), ("list", sys.executable, 1)]
-    modes += [("count, two threads", sys.executable, 2)] if args.two else []
+    modes += [("count, two threads", sys.executable, 2), ("list, two threads", sys.executable, 2)] if args.two else []
     modes += [("rival", args.rival, 1)] if args.rival else []
     workers = {name: start(python, task, name.split(",")[0], n, args) for name, python, n in modes}
     rows: dict[str, list] = {name: [] for name in workers}
