@@ -1,8 +1,8 @@
 """Train a small network on handwritten digits, with pools of adversarial examples for one layer or another.
 
 Szegedy et al. (2013), section 4.2, report that such pools help most at the higher layers. Here the same network is
-trained without a pool, with dropout, with a pool of images, with one at each hidden layer, and with all of them in turn.
-Takes some seconds. On so few images the test errors differ by chance as much as by training.
+trained without a pool, with dropout, with a pool of images, with one at each hidden layer, and with all in turn. Takes
+some seconds. On so few images the test errors differ by chance as much as by training.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 import plica
 from plica.experiments.digits import digits_images
 
-EPOCHS, UNITS = 25, 50
+EPOCHS, UNITS = 15, 50
 WAYS = {"no pool": (), "dropout": (), "input": ["input"], "first layer": ["1"], "second layer": ["3"], "all": "all"}
 BOX = plica.Box(0, 1)
 

@@ -8,8 +8,7 @@ from torch import nn
 import plica
 from plica.errors import DataError
 from plica.experiments.figure import Setting
-from plica.experiments.szegedy2013 import FIGURES, nets, pictures, tables, units
-from plica.experiments.szegedy2013 import training as ways
+from plica.experiments.szegedy2013 import FIGURES, nets, pictures, pools, tables, units
 
 ORDER = [*(f"fig{k}" for k in range(1, 8)), "training", *(f"table{k}" for k in range(1, 6))]
 
@@ -124,11 +123,11 @@ def test_halves_and_what_carries_over(folder):
 
 
 def test_ways_of_training(folder, monkeypatch):
-    monkeypatch.setattr(ways, "EPOCHS", 6)
-    monkeypatch.setattr(ways, "COMPARED", 10)
+    monkeypatch.setattr(pools, "EPOCHS", 6)
+    monkeypatch.setattr(pools, "COMPARED", 10)
     claims, panels, _ = made("training", folder)
     assert len(claims) == 6 + 4
-    assert {name: curve.shape for name, curve in panels[0].series.items()} == {w.name: (2, 6) for w in ways.WAYS}
+    assert {name: curve.shape for name, curve in panels[0].series.items()} == {w.name: (2, 6) for w in pools.WAYS}
     assert claims["test error, a pool for each layer"].paper == "below 1.2 %"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from plica.experiments.figure import Row
 from plica.experiments.szegedy2013.frames import frame_bounds
 from plica.experiments.szegedy2013.pictures import binary, digits, one_class
+from plica.experiments.szegedy2013.pools import training
 from plica.experiments.szegedy2013.tables import across_models, across_training_sets, halves, models
-from plica.experiments.szegedy2013.training import training
 from plica.experiments.szegedy2013.units import natural_colour, natural_digits, random_colour, random_digits
 
 FIGURES = (
