@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ COLOURS = ("#332288", "#cc6677", "#117733", "#ddcc77", "#88ccee", "#882255", "#4
 STYLES = ("-", "--", "-.", ":")
 MOST_COLUMNS = 3
 IMAGE_COLUMNS = 10
+TITLE_WIDTH = 44  # letters of a panel's title in a line
 
 
 def draw(figure: Any) -> Figure:
@@ -44,14 +46,18 @@ def draw(figure: Any) -> Figure:
 
 def _dressed(axes: Axes, panel: Any) -> None:
     """Titles, scales and a legend where there is more than one series."""
-    axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
+    axes.set(title=_wrapped(panel.title), xlabel=panel.x, ylabel=panel.y)
     axes.spines[["top", "right"]].set_visible(False)
     if "x" in panel.log:
         axes.set_xscale("log")
     if "y" in panel.log:
         axes.set_yscale("log")
-    if len(panel.series) > 1:
+    if len(panel.series) > 1 and not all(name.startswith("_") for name in panel.series):
         axes.legend(frameon=False, fontsize=8)
+
+
+def _wrapped(title: str) -> str:
+    return textwrap.fill(title, TITLE_WIDTH)
 
 
 def _lines(axes: Axes, panel: Any) -> None:
@@ -79,7 +85,7 @@ def _bars(axes: Axes, panel: Any) -> None:
 
 def _images(axes: Axes, panel: Any) -> None:
     """Draw the images of a panel in rows of ten, their names above them."""
-    axes.set_title(panel.title)
+    axes.set_title(_wrapped(panel.title))
     axes.set_axis_off()
     count = len(panel.series)
     columns = min(IMAGE_COLUMNS, count)
@@ -97,7 +103,7 @@ def _heat(axes: Axes, panel: Any) -> None:
     values = next(iter(panel.series.values()))
     drawn = axes.imshow(values, cmap="viridis", interpolation="nearest", aspect="auto")
     axes.figure.colorbar(drawn, ax=axes, shrink=0.8)
-    axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
+    axes.set(title=_wrapped(panel.title), xlabel=panel.x, ylabel=panel.y)
 
 
 def _areas(axes: Axes, panel: Any) -> None:
