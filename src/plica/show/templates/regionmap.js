@@ -270,7 +270,7 @@
         for (const [v, s] of [...share].sort((a, b) => a[0] - b[0]).slice(0, 30)) {
           const row = element("span"), mark = element("i");
           mark.style.background = of ? HUES[v % HUES.length] : v ? HUES[1] : HUES[9];
-          row.append(mark, element("b", "", of ? d.classes[v] ?? v : v ? "on" : "off"), ` ${(100 * s / total).toPrecision(2)} %`);
+          row.append(mark, element("b", "", of ? d.classes[v] ?? v : v ? "on" : "off"), ` ${figure(100 * s / total)} %`);
           box.append(row);
         }
       } else {
@@ -366,7 +366,7 @@
       if (r !== this.hovered) { this.hovered = r; this.pass("shade"); }
       this.tip.hidden = r < 0;
       if (r < 0) return;
-      this.tip.textContent = `Region ${r.toLocaleString("en")}, class ${d.classes[d.label[r]] ?? d.label[r]}\n${(100 * d.size[r]).toPrecision(2)} % of the plane\ngain ${figure(d.gain[r])}, ${d.active[r]} of ${d.units} units on`;
+      this.tip.textContent = `Region ${r.toLocaleString("en")}, class ${d.classes[d.label[r]] ?? d.label[r]}\n${figure(100 * d.size[r])} % of the plane\ngain ${figure(d.gain[r])}, ${d.active[r]} of ${d.units} units on`;
       this.tip.style.left = `${Math.min(e.clientX - box.left + 14, box.width - 190)}px`;
       this.tip.style.top = `${Math.min(e.clientY - box.top + 14, box.height - 70)}px`;
     }
@@ -378,7 +378,7 @@
       if (r < 0) { panel.append(element("p", "small", "Click a region, or press Enter for the one in the middle.")); this.pass("shade"); this.labels(); this.link(); return; }
       panel.append(element("h4", "", `Region ${r.toLocaleString("en")}`));
       const list = element("dl");
-      const facts = [["class at its middle", d.classes[d.label[r]] ?? d.label[r]], ["size, part of the plane", `${(100 * d.size[r]).toPrecision(3)} %`],
+      const facts = [["class at its middle", d.classes[d.label[r]] ?? d.label[r]], ["size, part of the plane", `${figure(100 * d.size[r])} %`],
         ["gain", figure(d.gain[r])], ["units on", `${d.active[r]} of ${d.units}`], ["corners", d.start[r + 1] - d.start[r]]];
       for (const [k, v] of facts) list.append(element("dt", "", k), element("dd", "", v));
       panel.append(list);
