@@ -21,6 +21,7 @@ PAPERS: dict[str, str] = {
     "bibi2018": "plica.experiments.bibi2018",
     "behrmann2018": "plica.experiments.behrmann2018",
     "carlsson2017": "plica.experiments.carlsson2017",
+    "montufar2014": "plica.experiments.montufar2014",
     "szegedy2013": "plica.experiments.szegedy2013",
 }
 QUICK_SECONDS = 600.0

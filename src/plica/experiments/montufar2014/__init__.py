@@ -1,0 +1,15 @@
+"""Montúfar, Pascanu, Cho and Bengio (2014), On the number of linear regions of deep neural networks."""
+
+from __future__ import annotations
+
+from plica.experiments.figure import Row
+from plica.experiments.montufar2014.counts import table_of_bounds
+from plica.experiments.montufar2014.folding import absolute_values, line, proof, skew
+
+FIGURES = (
+    Row("fig2", "Folding by absolute values, and the neighbourhoods it identifies", absolute_values),
+    Row("fig3", "Folding along skew lines", skew),
+    Row("fig4", "The line folded by a sum of rectifiers", line),
+    Row("fig5", "The network of Theorem 4", proof),
+    Row("bounds", "Every bound against exact counts of small networks", table_of_bounds, 2.0),
+)
