@@ -1,7 +1,7 @@
 """Check plica's certificates, alone: python checker.py CERTIFICATE MODEL, with the standard library only.
 
-A certificate (JSON) is about the bytes of an ONNX file, or about a graph that it describes, with safetensors weights.
-All arithmetic is in integers; every row that a claim needs is computed again through the graph.
+A certificate (JSON) is about an ONNX file's bytes, or a graph that it describes, with safetensors weights. Integers
+only; every row that a claim needs is computed again through the graph. `bound_checker.py`, beside it, has the claim "bound".
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import math
+import runpy
 import struct
 import sys
 import zlib
@@ -90,8 +91,8 @@ def _matmul(step: Step) -> Tensor:
     _need(len(w.shape) == 2 and x.shape and x.shape[-1] == w.shape[turned], f"{x.shape} times {w.shape}")
     k, m = x.shape[-1], w.shape[1 - turned]
     rows = [w.data[j * k : (j + 1) * k] if turned else w.data[j::m] for j in range(m)]
-    inputs = [x.data[i : i + k] for i in range(0, len(x.data), k)]
-    product = Tensor((*x.shape[:-1], m), [_total(row, v) for v in inputs for row in rows], x.unit * w.unit)
+    data = [_total(row, x.data[i : i + k]) for i in range(0, len(x.data), k) for row in rows]
+    product = Tensor((*x.shape[:-1], m), data, x.unit * w.unit)
     return _add(product, c[0]) if c else product
 
 
@@ -307,9 +308,8 @@ def cone(equal: list, below: list, proof: dict[str, Any], n: int) -> int:
     _need(rank_at_least(chosen, n) == len(chosen), "the rows are not proven independent")
     if len(chosen) < n:
         _need(len(v) == n and not any(_apply(rows, v)), "the direction leaves the rows that are held")
-        _need(
-            all(s < 0 for s in _apply([r for i, r in enumerate(below) if i not in held], v)), "a row does not decrease"
-        )
+        falling = all(s < 0 for s in _apply([r for i, r in enumerate(below) if i not in held], v))
+        _need(falling, "a row does not decrease")
         if len(chosen) < len(rows):
             fit = rank_at_least(kernel, n) == n - len(chosen)
             _need(fit and not any(any(_apply(rows, k)) for k in kernel), "the kernel is not proven")
@@ -383,11 +383,11 @@ def verify(certificate: bytes, model: bytes) -> list[str]:
     digest, words = hashlib.sha256(model).hexdigest(), body.get("graph")
     _need(digest == body["model"], f"it is about the model {body['model']}, and this is {digest}")
     graph = read_described(words, model) if words else read_onnx(model)
-    known = {"kind": kind_claim, "features": features_claim}
-    claims = [known[claim["claim"]](graph, claim) for claim in body["claims"]]
-    _need(claims, "it claims nothing")
+    known, beside = {"kind": kind_claim, "features": features_claim}, Path(__file__).with_name("bound_checker.py")
+    known["bound"] = lambda g, c: runpy.run_path(str(beside))["bound_claim"](globals(), g, c)
+    _need(body["claims"], "it claims nothing")
     graphs = [f"graph {hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()}"] if words else []
-    return [f"model {digest}", *graphs, *claims]
+    return [f"model {digest}", *graphs, *(known[c["claim"]](graph, c) for c in body["claims"])]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from plica import checker
+from plica.analyses.adversarial.result import DistortionResult
 from plica.analyses.preimage.result import ImpostorResult, Kind, KindResult
+from plica.certificates.bound import bound_claim
 from plica.certificates.cone import bounded_proof, cone_proof, direction_to_infinity
 from plica.certificates.describe import described
 from plica.core.network import INPUT, Network
@@ -121,8 +123,8 @@ def certify(
 
     Parameters
     ----------
-    result : KindResult or ImpostorResult
-        What `preimage_kind` or `impostor` returned.
+    result : KindResult, ImpostorResult or DistortionResult
+        What `preimage_kind`, `impostor` or ``min_distortion(..., exact=True)`` returned.
     net : Network
         The network of the result.
     X : array, optional
@@ -255,4 +257,5 @@ def _features(model: _Model, result: ImpostorResult, X: Any, index: int, progres
 MAKERS: dict[type, Callable[[_Model, Any, Any, int, Progress], dict[str, Any]]] = {
     KindResult: _kind,
     ImpostorResult: _features,
+    DistortionResult: bound_claim,
 }

@@ -10,7 +10,8 @@ import pytest
 
 from oracles import networks
 from oracles import smallest as oracle
-from plica.analyses.adversarial.exact import certified_radius, prepare, proof, record, smallest, verify_tree
+from plica import bound_checker
+from plica.analyses.adversarial.exact import certified_radius, prepare, proof, record, smallest
 from plica.analyses.adversarial.exact.bounds import Domain, ball, bound
 from plica.analyses.adversarial.exact.dual import Multipliers, by_default, halfspace
 from plica.analyses.adversarial.exact.kernels import distance, least
@@ -64,7 +65,7 @@ def test_proofs_are_accepted_and_damaged_ones_refused(seed):
     def accepted(nodes, share):
         domain = record.exact_ball(x, *box, norm, Fraction(radius * share))
         pairs = zip(nodes, claim["margins"], strict=True)
-        return all(verify_tree.check(net, node, domain, aim) for node, aim in pairs)
+        return all(bound_checker.check(net, node, domain, aim) for node, aim in pairs)
 
     assert accepted(claim["trees"], 1.0)
     if found.x is not None:  # a point lies within the larger radius, so that no proof can be right
@@ -74,7 +75,7 @@ def test_proofs_are_accepted_and_damaged_ones_refused(seed):
         branches = range(len(node.get("children", ())))
         if (
             not any(node["steps"][0]["margins"])
-            or verify_tree.steps(net, node, whole, claim["margins"][k], {}, None)[0]
+            or bound_checker.steps(net, node, whole, claim["margins"][k], {}, None)[0]
         ):
             continue  # closed by its own steps: the branches are not asked for
         damages = [_cut, *((lambda n, b=b: _unproven(n, b)) for b in branches)] if branches else [_negative]

@@ -1,4 +1,4 @@
-"""A tree as data: what `verify_tree` reads, exact rows of the network, and the largest radius that it accepts."""
+"""A tree as data: what `bound_checker` reads, exact rows of the network, and the largest radius that it accepts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from plica.analyses.adversarial.exact import verify_tree as exact
+from plica import bound_checker as exact
 from plica.analyses.adversarial.exact.bounds import State
 from plica.analyses.adversarial.exact.dual import Multipliers
 from plica.analyses.adversarial.exact.hull import Hull
@@ -78,7 +78,7 @@ def _table(choice: Scalar | Maximum) -> tuple:
 
 
 def exact_network(layers: Layers) -> list[exact.Layer]:
-    """The network around the layers' input, as `verify_tree` reads it."""
+    """The network around the layers' input, as `bound_checker` reads it."""
     x = [Fraction(float(v)) for v in layers.x]
     tables = [*map(_table, layers.choices), None]
     rows = exact_rows(layers)
@@ -158,7 +158,7 @@ def proof(tree: Tree, progress: Progress | None = None) -> dict[str, Any] | None
     ----------
     tree : Tree
         Of a `Bracket`. The radius claimed is a little smaller than what it proved: the largest of a few that
-        `verify_tree` accepts.
+        `bound_checker` accepts.
     progress : Progress, optional
         For the search, which is made once more within the radius that is claimed, so that it is the same throughout.
 

@@ -2,14 +2,14 @@
 
 All numbers are integers over 2^80, rounded to the safe side; docs/certificates.md ("bound") has the mathematics. A
 network is a list of layers; layer j is what choice j reads, the last one what the outputs are. Its columns are the
-input's coordinates, then the outputs of the choices in order.
+input's coordinates, then the outputs of the choices in order. `checker.py` beside this file hands over the graph.
 """
 
 from __future__ import annotations
 
 from collections import namedtuple
 from fractions import Fraction
-from math import isqrt
+from math import inf, isqrt
 from operator import mul
 
 BITS = 80
@@ -20,6 +20,12 @@ Layer = namedtuple("Layer", "columns offset loose choice")
 Domain = namedtuple("Domain", "low high norm radius w beta")
 Unit = namedtuple("Unit", "low high only")  # bounds of an output; (source, slope, shift) where it is one line
 Known = namedtuple("Known", "low high units")  # per choice: bounds of the numbers read, and the units
+
+
+def need(condition, reason):
+    """Refuse."""
+    if not condition:
+        raise ValueError(reason)
 
 
 def floor(value):
@@ -48,6 +54,7 @@ def exact_layer(rows, offset, choice, x):
 
 def least(form, domain, mu, nu):
     """Lower bound of a form (column: coefficient) over the domain; any mu, nu >= 0 will do. Two bits of 2^80 below."""
+    need(mu >= 0 and nu >= 0, "a negative multiplier")
     total = nu * domain.beta << BITS
     for c, (low, high) in enumerate(zip(domain.low, domain.high, strict=True)):
         g = (form.get(c, 0) << BITS) - nu * domain.w[c]  # over 2^160
@@ -76,9 +83,11 @@ def f(choice, u, z):
 def corners(choice, u, source, low, high):
     """Points and values (lower, upper) between which the output is linear or below: a function of one number read."""
     if choice[0] == "scalar":
+        need(source == u, "a line of another unit")
         points = [low[u], *(k for k in choice[1][u] if low[u] < k < high[u]), high[u]]
         return [(p, *f(choice, u, p)) for p in points]
     rest = max((high[i] for i in choice[1][u] if i != source), default=low[source])
+    need(source in choice[1][u], "a line of another group")
     points = sorted({low[source], min(max(rest, low[source]), high[source]), high[source]})
     return [(p, p, max(p, rest)) for p in points]
 
@@ -276,3 +285,84 @@ def check(net, node, domain, aim, taken=None, state=None):
         check(net, child, domain, aim, {**taken, j: {**taken.get(j, {}), u: b}}, state)
         for b, child in enumerate(node["children"])
     )
+
+
+def whole(data):
+    """Whether data are whole numbers, lists and tables of these, and nothing."""
+    if isinstance(data, (list, dict)):
+        return all(map(whole, data.values() if isinstance(data, dict) else data))
+    return data is None or type(data) is int
+
+
+def table(reader, step, values):
+    """A choice, from a step of the graph and what it reads: continuous, with numbers of 80 bits."""
+    if step.op in ("MaxPool", "MaxOver"):
+        return ("max", reader["_groups_of"](step._replace(values=values))[1])
+    knots, slopes, shifts = ([list(unit) for unit in zip(*t, strict=True)] for t in reader["_tables"](
+        step._replace(values=values)))  # fmt: skip
+    need(len(knots) == len(slopes) == len(shifts) == len(values[0].data), "tables of other sizes")
+    for k, s, t in zip(knots, slopes, shifts, strict=True):
+        need(k == sorted(k) and not any(ONE % v.denominator for v in k + s + t), "knots that are not read here")
+        need(all(s[i] * v + t[i] == s[i + 1] * v + t[i + 1] for i, v in enumerate(k)), "a function with jumps")
+    return ("scalar", *([[floor(v) for v in unit] for unit in t] for t in (knots, slopes, shifts)))
+
+
+def layers(reader, graph, output, given):
+    """All layers up to an output, recomputed exactly from the graph, around an input."""
+    run, tensor = reader["run"], reader["Tensor"]
+    names = [step.output for step in graph.steps]
+    need(len({*names, *graph.constants, graph.input}) == len(names) + len(graph.constants) + 1, "a name twice")
+    for step in graph.steps:
+        single = step.op in ("Mul", "Div", "Gemm", "MatMul", "Conv") or step.op in reader["CHOICES"]
+        need(not single or graph.constants.keys() >= {*step.inputs[1:]}, f"{step.op} of two values")
+    needed = {output}
+    for step in reversed(graph.steps):
+        needed |= {*step.inputs} if step.output in needed else set()
+    chosen = [s for s in graph.steps if s.output in needed and s.op in reader["CHOICES"]]
+    values = run(graph, given, {output, *(s.inputs[0] for s in chosen), *(s.output for s in chosen)})
+    x = [v * given[graph.input].unit for v in given[graph.input].data]
+    seeds, zeros, start, net = {}, {}, 0, []
+    for name, step in [(graph.input, None), *((s.output, s) for s in chosen), (output, None)]:
+        if name != graph.input:
+            read = step.inputs[0] if step else output
+            linear, constant = run(graph, seeds, {read})[read], run(graph, zeros, {read})[read]
+            rows = [{c: v * linear.unit for c, v in row.items() if v} for row in linear.data]
+            fixed = (values[read], *(graph.constants[n] for n in step.inputs[1:])) if step else ()
+            choice = table(reader, step, fixed) if step else None
+            net.append(exact_layer(rows, [v * constant.unit for v in constant.data], choice, x))
+        if name == output and not step:
+            break
+        t = given[name] if name == graph.input else values[name]
+        seeds[name] = tensor(t.shape, [{start + k: 1} for k in range(len(t.data))])
+        zeros[name] = tensor(t.shape, [0] * len(t.data))
+        start += len(t.data)
+    return net, x, [v * values[output].unit for v in values[output].data]
+
+
+def ball(x, claim, radius):
+    """The ball around x cut with the box of a claim, rounded outward."""
+    ends = [[float.fromhex(w) for w in claim[k]] for k in ("lower", "upper")]
+    low, high, r = [], [], ceil(radius)
+    for v, a, b in zip(x, *ends, strict=True):
+        need(a <= v <= b, "the input is outside of the box")
+        low.append(-r if a == -inf else max(-r, floor(Fraction(a) - v)))
+        high.append(r if b == inf else min(r, ceil(Fraction(b) - v)))
+    return Domain(low, high, claim["norm"], r, [0] * len(x), 0)
+
+
+def bound_claim(reader, graph, claim):
+    """No input of a box within a radius of x is given another class than x."""
+    radius, label, trees = Fraction(float.fromhex(claim["radius"])), claim["label"], claim["trees"]
+    need(claim["norm"] in ("1", "2", "inf") and radius >= 0, "no such norm or radius")
+    need(whole(trees) and type(label) is int, "numbers that are not whole")
+    net, x, values = layers(reader, graph, claim["output"], reader["point"](graph, claim["x"]))
+    need(0 <= label < len(values) and values[label] == max(values), f"x is not given the class {label}")
+    domain, others = ball(x, claim, radius), [t for t in range(len(values)) if t != label]
+    need(len(trees) == len(others), "one tree for every other class is needed")
+    for t, node in zip(others, trees, strict=True):
+        aim = [[(k == t) - (k == label) for k in range(len(values))]]
+        need(check(net, node, domain, aim), f"class {t} is not excluded")
+    box = (
+        "" if all(not isinstance(w, str) or "inf" in w for k in ("lower", "upper") for w in claim[k]) else " of the box"
+    )
+    return f"no input{box} within {float(radius):.9g} of x (norm {claim['norm']}) has an output above that of class {label}"

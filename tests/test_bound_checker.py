@@ -1,0 +1,176 @@
+"""Certificates of bounds: accepted, alone too; refused when changed; never accepted beyond the exact distance."""
+
+import copy
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import plica
+from plica import bound_checker, checker
+
+RADIUS = 1.05
+
+
+def module(seed=0, classes=3):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 5), nn.LeakyReLU(0.25), nn.Linear(5, classes)
+    ).double()
+
+
+def made(folder, seed, norm, box=None):
+    net = plica.load(module(seed), (3,))
+    net = net if box is None else net.within(box)
+    X = np.random.default_rng(seed).uniform(0.2, 0.8, size=(1, 3))
+    result = plica.min_distortion(net, X, norm=norm, method="fast", exact=True)
+    return result, plica.certify(result, net, X, path=folder / f"{seed}-{norm}.json")
+
+
+@pytest.fixture(scope="module")
+def bound(tmp_path_factory):
+    """The certificate whose proof has branches, its weights' bytes, and a point's distance."""
+    folder = tmp_path_factory.mktemp("bounds")
+    for seed in range(20):
+        result, path = made(folder, seed, 2.0, plica.Box(-3, 3))
+        body = json.loads(path.read_bytes())
+        if np.isfinite(result.distance[0]) and any("split" in tree for tree in body["claims"][0]["trees"]):
+            return body, path.with_suffix(".safetensors").read_bytes(), float(result.distance[0]), path
+    raise AssertionError
+
+
+def said(body, weights):
+    try:
+        return checker.verify(json.dumps(body).encode(), weights)
+    except Exception:
+        return None
+
+
+@pytest.mark.parametrize("norm", [2.0, float("inf"), 1.0])
+def test_bounds_are_accepted(norm, tmp_path):
+    result, path = made(tmp_path, 1, norm)
+    verdict = plica.verify(path, path.with_suffix(".safetensors"))
+    claim = json.loads(path.read_bytes())["claims"][0]
+    assert verdict and float.fromhex(claim["radius"]) >= 0.98 * result.lower_bound[0]
+
+
+def test_two_files_alone_accept_it(bound):
+    path = bound[3]
+    command = [sys.executable, "-I", "-S", checker.__file__, str(path), str(path.with_suffix(".safetensors"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.endswith("accepted\n"), done.stdout
+    source = Path(bound_checker.__file__).read_text(encoding="utf-8")
+    assert len(source.splitlines()) < 400 and "import plica" not in source and "from plica" not in source
+
+
+def nodes(body):
+    todo = list(body["claims"][0]["trees"])
+    while todo:
+        node = todo.pop()
+        yield node
+        todo += node.get("children", [])
+
+
+def cut(body):
+    next(n for n in nodes(body) if "split" in n)["children"].pop()
+
+
+def unproven(body):
+    for node in nodes(body):
+        for child in node.get("children", []):
+            child.clear()
+            child["steps"] = []
+
+
+def negated(body):
+    for node in nodes(body):
+        for step in node["steps"]:
+            step["margins"] = [-m for m in step["margins"]]
+
+
+def of_nobody(body):
+    for node in nodes(body):
+        for step in node["steps"]:
+            step["wanted"] = [
+                [j, [[i, -1 - a, -1 - b, -1 - c, -1 - d] for i, a, b, c, d in w]] for j, w in step["wanted"]
+            ]
+            step["lines"] = [[j, [[u, s + 1, t, w] for u, s, t, w in own]] for j, own in step["lines"]]
+
+
+def put(key, value):
+    def apply(body):
+        claim = body["claims"][0]
+        claim[key] = value(claim[key]) if callable(value) else value
+
+    return apply
+
+
+TAMPERING = {
+    "radius raised": put("radius", lambda r: (float.fromhex(r) * RADIUS).hex()),
+    "radius not finite": put("radius", "inf"),
+    "radius negative": put("radius", lambda r: "-" + r),
+    "label changed": put("label", lambda v: (v + 1) % 3),
+    "x moved": put("x", lambda x: [(float.fromhex(v) + 0.3).hex() for v in x]),
+    "x too short": put("x", lambda x: x[:-1]),
+    "x outside of the box": put("lower", lambda x: [(2.0).hex()] * len(x)),
+    "box too short": put("upper", lambda x: x[:-1]),
+    "norm changed": put("norm", "inf"),
+    "norm unknown": put("norm", "3"),
+    "a class left out": put("trees", lambda t: t[:-1]),
+    "classes swapped": put("trees", lambda t: t[::-1]),
+    "another output": put("output", "nowhere"),
+    "child dropped": cut,
+    "children unproven": unproven,
+    "margins negated": negated,
+    "lines of other units": of_nobody,
+    "a number that is not whole": lambda body: body["claims"][0]["trees"][0]["steps"][0].update(margins=[float("inf")]),
+    "another operation": lambda body: body["graph"]["steps"][-2].__setitem__(0, "Relu"),
+    "another model": lambda body: body.update(model="0" * 64),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERING)
+def test_tampering_is_refused(name, bound):
+    body = copy.deepcopy(bound[0])
+    assert said(body, bound[1])
+    TAMPERING[name](body)
+    assert body != bound[0] and not said(body, bound[1])
+
+
+def test_changed_weights_and_cut_files_are_refused(bound):
+    body, weights, _, path = bound
+    assert not said(body, weights[:-8] + bytes(8))
+    with pytest.raises(ValueError):
+        checker.verify(path.read_bytes()[:-20], weights)
+
+
+def test_random_changes_never_prove_more_than_is_true(bound):
+    """With a radius beyond a known misclassified point, whatever is changed in the proof is refused."""
+    rng = random.Random(0)
+    for _ in range(150):
+        body = copy.deepcopy(bound[0])
+        body["claims"][0]["radius"] = (bound[2] * 1.001).hex()
+        for _ in range(rng.randint(1, 4)):
+            mutate(body["claims"][0]["trees"], rng)
+        assert not said(body, bound[1])
+
+
+def mutate(data, rng):
+    """Change one number somewhere."""
+    while True:
+        keys = list(data) if isinstance(data, dict) else list(range(len(data)))
+        if not keys:
+            return
+        key = rng.choice(keys)
+        if isinstance(data[key], int):
+            data[key] = rng.choice([-data[key], 0, data[key] + 1, data[key] * 1000, -1 - data[key] * 2, 1 << 80])
+            return
+        if data[key] is None:
+            return
+        data = data[key]
