@@ -2,6 +2,8 @@
 
 import math
 
+import pytest
+
 from plica.experiments.figure import Setting
 from plica.experiments.montufar2014 import FIGURES
 
@@ -24,3 +26,16 @@ def test_no_bound_is_passed_and_constructions_attain_theirs(tmp_path):
     # one layer of six lines in general position, always attained
     assert held["2-6: Zaslavsky"].plica.startswith(f"{1 + 6 + 15} ")
     assert sum("Theorem 8" in claim.what for claim in judged) >= 2
+
+
+@pytest.mark.parametrize("name", ["fig2", "fig3", "fig5", "fig6", "fig10"])
+def test_what_the_figures_claim_holds(name, tmp_path):
+    claims, panels, _ = made(name, tmp_path)
+    judged = [claim.holds for claim in claims if claim.holds is not None]
+    assert panels and len(judged) >= 2 and all(judged)
+
+
+def test_the_sum_of_rectifiers_as_printed_does_not_fold(tmp_path):
+    claims, _, standing = made("fig4", tmp_path)
+    assert standing == "rigorous"
+    assert [claim.holds for claim in claims] == [True] * 6 + [False]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from plica.experiments.figure import Row
+from plica.experiments.montufar2014.arrangements import shi
 from plica.experiments.montufar2014.counts import table_of_bounds
+from plica.experiments.montufar2014.faces import maps_of_layers, same_activation
 from plica.experiments.montufar2014.folding import absolute_values, line, proof, skew
 
 FIGURES = (
@@ -11,5 +13,8 @@ FIGURES = (
     Row("fig3", "Folding along skew lines", skew),
     Row("fig4", "The line folded by a sum of rectifiers", line),
     Row("fig5", "The network of Theorem 4", proof),
+    Row("fig6", "Maxout layers with the regions of the Shi and Catalan arrangements", shi),
+    Row("fig7", "Linear maps of units, and their differences (Figs 7 to 9)", maps_of_layers),
+    Row("fig10", "Points with exactly one activation", same_activation),
     Row("bounds", "Every bound against exact counts of small networks", table_of_bounds, 2.0),
 )
