@@ -130,7 +130,7 @@ TAMPERING = {
     "margins negated": negated,
     "lines of other units": of_nobody,
     "a number that is not whole": lambda body: body["claims"][0]["trees"][0]["steps"][0].update(margins=[float("inf")]),
-    "another operation": lambda body: body["graph"]["steps"][-2].__setitem__(0, "Relu"),
+    "another operation": lambda body: body["graph"]["steps"][-2].__setitem__(0, "Softmax"),
     "another model": lambda body: body.update(model="0" * 64),
 }
 

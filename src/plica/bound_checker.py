@@ -362,7 +362,5 @@ def bound_claim(reader, graph, claim):
     for t, node in zip(others, trees, strict=True):
         aim = [[(k == t) - (k == label) for k in range(len(values))]]
         need(check(net, node, domain, aim), f"class {t} is not excluded")
-    box = (
-        "" if all(not isinstance(w, str) or "inf" in w for k in ("lower", "upper") for w in claim[k]) else " of the box"
-    )
-    return f"no input{box} within {float(radius):.9g} of x (norm {claim['norm']}) has an output above that of class {label}"
+    where = f"of the box within {float(radius):.9g} of x (norm {claim['norm']})"
+    return f"no input {where} has an output above that of class {label}"

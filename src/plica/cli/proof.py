@@ -13,7 +13,10 @@ from plica.cli.live import progress
 from plica.cli.reading import DataOptions, ModelOptions, open_images, open_model
 from plica.errors import ArgumentError
 
-Saved = Annotated[Path, typer.Argument(metavar="RESULT", help="A result saved with --out: of preimage-kind, impostor.")]
+Saved = Annotated[
+    Path,
+    typer.Argument(metavar="RESULT", help="A result saved with --out: of preimage-kind, impostor, or attack --exact."),
+]
 Certificate = Annotated[Path, typer.Argument(metavar="CERTIFICATE", help="File that `plica certify` wrote.")]
 ModelFile = Annotated[Path, typer.Option("--model", help="The ONNX file, or the .safetensors beside the certificate.")]
 Images = Annotated[Path | None, typer.Option("--data", help="The images of the result.", metavar="FILE")]
