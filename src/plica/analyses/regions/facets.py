@@ -56,11 +56,14 @@ def distances(point: np.ndarray, vertices: np.ndarray, corners: np.ndarray, firs
 
 
 def areas(vertices: np.ndarray, corners: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Areas of polygons, each from its own first corner, so that small ones far out keep their digits."""
+    """Areas of polygons, each from its own first corner, so that small ones far out keep their digits.
+
+    Rounding can make the sum of a tiny one negative; the exact area is not, so zero is nearer to it.
+    """
     start, after = _sides(corners, first)
     origin = np.repeat(vertices[corners[first[:-1]]], np.diff(first), axis=0)
     p, q = vertices[start] - origin, vertices[after] - origin
-    return 0.5 * np.add.reduceat(p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0], first[:-1])
+    return np.maximum(0.5 * np.add.reduceat(p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0], first[:-1]), 0.0)
 
 
 def _sides(corners: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

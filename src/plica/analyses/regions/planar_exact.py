@@ -166,15 +166,17 @@ class Exact:
     def _split_groups(self, index: int, whole: list, branches: np.ndarray) -> list[Part]:
         stage = self.plan[index]
         z = self.maps.values(index, branches)[stage.node.inputs[0]].numerator
+        corners = np.array([[p[2], p[0], p[1]] for p, _ in whole], object)
         parts: list[tuple[list, list[int]]] = [(whole, [])]
         for g in range(stage.decisions):
             forms = range(stage.start[g], stage.start[g + 1])
             units = [int(stage.plus[f]) for f in forms]
             rows = [(int(z[u][1]), int(z[u][2]), int(z[u][0])) for u in units]
+            rivals = _rivals((z[units] @ corners.T).tolist())
             new = []
             for piece, winners in parts:
-                for k in range(len(units)):
-                    part = self._clip(index, piece, units, rows, k)
+                for k, others in rivals:
+                    part = self._clip(index, piece, units, rows, k, others)
                     if part:
                         new.append((part, [*winners, int(stage.position[stage.start[g] + k])]))
             parts = new
@@ -185,19 +187,35 @@ class Exact:
             out.append(Part([p for p, _ in piece], [s for _, s in piece], words.view(np.uint64)))
         return out
 
-    def _clip(self, index: int, piece: list, units: list[int], rows: list[Line], k: int) -> list:
-        """The part of a piece where candidate k wins; equal candidates give way to the lowest."""
-        for h in range(len(units)):
+    def _clip(self, index: int, piece: list, units: list[int], rows: list[Line], k: int, others: list[int]) -> list:
+        """The part of a piece where candidate k is above some others."""
+        for h in others:
             line = tuple(a - b for a, b in zip(rows[k], rows[h], strict=True))
-            if h == k or (not any(line) and k < h):
-                continue
-            if not any(line):
-                return []
             u, v = units[k], units[h]
             piece = cut(piece, line, label_of(index, min(u, v), max(u, v)))[0]  # type: ignore[arg-type]
             if not piece:
                 return []
         return piece
+
+
+def _rivals(values: list[list[int]]) -> list[tuple[int, list[int]]]:
+    """Candidates that win somewhere in a cell as far as pairs tell, each with those whose line cuts the cell.
+
+    values: exact, one row per candidate, at the corners (times their positive w). A difference with one sign at all
+    corners has it inside; one that is zero at all corners of a cell with interior is zero, and the lowest wins.
+    """
+    found = []
+    for k, own in enumerate(values):
+        others = []
+        for h, rival in enumerate(values):
+            less = any(a < b for a, b in zip(own, rival, strict=True))
+            more = any(a > b for a, b in zip(own, rival, strict=True))
+            if (less and not more) or (h < k and not less and not more):
+                break
+            others += [h] if less and more else []
+        else:
+            found.append((k, others))
+    return found
 
 
 def cut(piece: list, line: Line, label: int) -> tuple[list, list]:
