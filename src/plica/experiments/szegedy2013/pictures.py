@@ -131,9 +131,9 @@ def _share(found: DistortionResult) -> str:
 
 def _pairs(x: np.ndarray, found: DistortionResult, title: str, *, signed: bool) -> Panel:
     """Image, difference magnified (around grey, or its size), and what it becomes."""
-    rows = {}
+    rows = []
     for k in np.flatnonzero(found.found)[:SHOWN]:
         gap = MAGNIFIED * (found.x_adv[k] - x[k])
         middle = np.clip(0.5 + gap, 0, 1) if signed else np.clip(np.abs(gap), 0, 1)
-        rows[f"image {k}"] = np.concatenate([picture(x[k]), picture(middle), picture(found.x_adv[k])], axis=1)
-    return Panel("images", title, rows)
+        rows.append(np.concatenate([picture(x[k]), picture(middle), picture(found.x_adv[k])], axis=1))
+    return Panel("images", title, {"image, 10 times the change, changed image": np.concatenate(rows)} if rows else {})

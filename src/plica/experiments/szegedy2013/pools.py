@@ -69,21 +69,26 @@ def training(setting: Setting) -> Made:
     plain, every = errors[WAYS[0].name], errors[WAYS[-1].name]
     low, high = errors["pool at the first layer"], errors["pool at the second layer"]
     spread = float(np.sqrt(2 * plain * (1 - plain) / len(data.test_x)))
-    note = f"{said} Differences below {100 * spread:.2f} % are within one standard error of the test set."
+    note = f"{said} Differences below {100 * spread:.2f} % are within one standard error and decide nothing."
     claims += [
         Claim("pools for each layer improve on weight decay alone", "1.6 to below 1.2 %",
-              f"{100 * plain:.2f} to {100 * every:.2f} %", every < plain, note),
+              f"{100 * plain:.2f} to {100 * every:.2f} %", _better(every, plain, spread), note),
         Claim("pools for each layer improve on dropout", "around 1.3 to below 1.2 %",
-              f"{100 * errors['dropout']:.2f} to {100 * every:.2f} %", every < errors["dropout"], note),
+              f"{100 * errors['dropout']:.2f} to {100 * every:.2f} %", _better(every, errors["dropout"], spread), note),
         Claim("a pool at a higher layer is more useful", "significantly",
               f"images {100 * errors['pool of images']:.2f} %, first layer {100 * low:.2f} %, second "
               f"{100 * high:.2f} %",
-              high < min(low, errors["pool of images"]), note),
+              _better(high, min(low, errors["pool of images"]), spread), note),
         Claim("training moves mistakes farther away", "not asked",
               f"{sizes[WAYS[0].name]:.3f} to {sizes[WAYS[-1].name]:.3f}", None,
               "Average distortion of the nearest mistakes found for test images."),
     ]  # fmt: skip
     return claims, (Panel("lines", "test error", curves, "epoch", "%"),), Standing.NUMERICAL
+
+
+def _better(one: float, other: float, spread: float) -> bool | None:
+    """Whether an error is smaller; None within a standard error."""
+    return None if abs(one - other) <= spread else one < other
 
 
 def _network(way: Way, data: Images, seed: int) -> nn.Sequential:
