@@ -7,8 +7,10 @@ from plica.experiments.montufar2014.arrangements import shi
 from plica.experiments.montufar2014.counts import table_of_bounds
 from plica.experiments.montufar2014.faces import maps_of_layers, same_activation
 from plica.experiments.montufar2014.folding import absolute_values, line, proof, skew
+from plica.experiments.montufar2014.sinusoid import sinusoid
 
 FIGURES = (
+    Row("fig1", "20 units against 10 + 10 on a sinusoidal boundary", sinusoid, 3.0),
     Row("fig2", "Folding by absolute values, and the neighbourhoods it identifies", absolute_values),
     Row("fig3", "Folding along skew lines", skew),
     Row("fig4", "The line folded by a sum of rectifiers", line),
