@@ -1,7 +1,7 @@
 """Check plica's certificates, alone: python checker.py CERTIFICATE MODEL, with the standard library only.
 
 A certificate (JSON) is about an ONNX file's bytes, or a graph that it describes, with safetensors weights. Integers
-only; all rows that a claim needs are computed again through the graph. `bound_checker.py` beside it has the claim "bound".
+only; a claim's rows are computed again through the graph. `bound_checker.py` beside it has the claim "bound".
 """
 
 from __future__ import annotations
