@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from plica.analyses.regions import solid_stages
+from plica.analyses.regions.region_relevance import relevant_branches
 from plica.analyses.regions.solid_stages import ExactMaps, Stage, choose, first_front, reach
 from plica.core.exact import columns as exact
 from plica.core.network import Network
@@ -18,6 +19,7 @@ from plica.core.pattern import affine_ball, direct_convolutions
 from plica.core.progress import Progress
 
 BYTES = 1 << 26
+CELLS = 1 << 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,14 +109,20 @@ def linear_regions(
     far = (np.abs(maps.offsets[i] - maps.offsets[j]) > maps.offset_error[i] + maps.offset_error[j]).any(axis=1)
     gap = np.abs(maps.matrices[i] - maps.matrices[j]) > maps.matrix_error[i] + maps.matrix_error[j]
     open_ = pairs[~(far | gap.any(axis=(1, 2)))]
-    output, known = ExactOutput(net, plan), dict[int, tuple[object, ...]]()
+    output, known = ExactOutput(net, plan), dict[bytes, tuple[object, ...]]()
+    cells, seat = np.unique(open_, return_inverse=True)
+    parts = [relevant_branches(net, plan, branches[cells[a : a + CELLS]]) for a in range(0, len(cells), CELLS)]
+    names = [row.tobytes() for part in parts for row in part]
     same = np.zeros(len(open_), bool)
-    for row, (a, b) in enumerate(open_.tolist()):
+    for row, (a, b) in enumerate(seat.reshape(-1, 2).tolist()):
         progress.check()
+        if names[a] == names[b]:
+            same[row] = True
+            continue
         for c in (a, b):
-            if c not in known:
-                known[c] = output(branches[c])
-        same[row] = known[a] == known[b]
+            if names[c] not in known:
+                known[names[c]] = output(branches[cells[c]])
+        same[row] = known[names[a]] == known[names[b]]
     joined = open_[same]
     graph = coo_array((np.ones(len(joined)), (joined[:, 0], joined[:, 1])), shape=(len(branches), len(branches)))
     return connected_components(graph, directed=False)[1].astype(np.int64), len(open_)
