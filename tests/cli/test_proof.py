@@ -109,3 +109,17 @@ def test_the_report_says_what_was_accepted_and_warns_of_what_was_not(folder):
     assert "1 could not be proven again" in render(both) and ">refused<" in render(both)
     first = findings(both)[0]
     assert first.is_warning and first.number == "1" and "2 about tiny" in first.sentence
+
+
+def test_a_saved_bound_becomes_a_claim_that_is_accepted(folder):
+    net, images = plica.load(folder / "tiny.onnx"), np.load(folder / "images.npz")["test_images"].reshape(8, 4)
+    result = plica.min_distortion(net, images[:2], method="fast", exact=True)
+    plica.save(result, folder / "bound.npz")
+    path = folder / "bound.json"
+    end = run("certify", folder / "bound.npz", folder / "tiny.onnx", "--path", path, "--data", folder / "images.npz",
+              "--index", 1)  # fmt: skip
+    assert end.exit_code == 0, end.output
+    end = run("verify", path, "--model", folder / "tiny.onnx")
+    radius = float.fromhex(json.loads(path.read_text())["claims"][0]["radius"])
+    assert end.exit_code == 0 and "accepted" in end.output
+    assert 0.999 * result.lower_bound[1] <= radius <= result.distance[1]
