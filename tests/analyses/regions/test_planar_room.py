@@ -96,7 +96,7 @@ def test_a_kernel_without_room_says_so(monkeypatch):
     room = planar_engine.split_binary
 
     def short(*args):
-        total, out, doubt = room(*args)
+        _, out, doubt = room(*args)
         return planar_split.FULL, out, doubt
 
     monkeypatch.setattr(planar_engine, "split_binary", short)
