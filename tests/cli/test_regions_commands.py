@@ -1,0 +1,43 @@
+"""plica regions and plica count-regions, end to end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper, save
+from typer.testing import CliRunner
+
+from plica.cli.app import app
+from plica.store import load_result
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Three lines in the plane that make seven cells."""
+    path = tmp_path_factory.mktemp("regions") / "lines.onnx"
+    W = numpy_helper.from_array(np.array([[1, 0], [0, 1], [1, 1]], np.float32), "W")
+    b = numpy_helper.from_array(np.array([0, 0, -1], np.float32), "b")
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "W", "b"], ["z"], transB=1), helper.make_node("Relu", ["z"], ["y"])], "lines",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])], [W, b],
+    )  # fmt: skip
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return str(path)
+
+
+def test_count_regions(model):
+    done = runner.invoke(app, ["count-regions", model, "--lower", "-2", "--upper", "2"])
+    assert done.exit_code == 0, done.output
+    assert "7 activation regions" in done.output
+
+
+def test_regions_are_written(model, tmp_path):
+    out = tmp_path / "regions.npz"
+    done = runner.invoke(app, ["regions", model, "--lower", "-2", "--upper", "2", "--maps", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    found = load_result(out)
+    assert (found.count, found.linear_count) == (7, 7)
+    assert found.sizes.sum() == pytest.approx(16.0)
