@@ -321,7 +321,9 @@ def layers(reader, graph, output, given):
     chosen = [s for s in graph.steps if s.output in needed and s.op in reader["CHOICES"]]
     values = run(graph, given, {output, *(s.inputs[0] for s in chosen), *(s.output for s in chosen)})
     x = [v * given[graph.input].unit for v in given[graph.input].data]
-    seeds, zeros, start, net = {}, {}, 0, []
+    seeds: dict = {}
+    zeros: dict = {}
+    start, net = 0, []
     for name, step in [(graph.input, None), *((s.output, s) for s in chosen), (output, None)]:
         if name != graph.input:
             read = step.inputs[0] if step else output

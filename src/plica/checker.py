@@ -384,7 +384,7 @@ def verify(certificate: bytes, model: bytes) -> list[str]:
     _need(digest == body["model"], f"it is about the model {body['model']}, and this is {digest}")
     graph = read_described(words, model) if words else read_onnx(model)
     known, beside = {"kind": kind_claim, "features": features_claim}, Path(__file__).with_name("bound_checker.py")
-    known["bound"] = lambda g, c: runpy.run_path(str(beside))["bound_claim"](globals(), g, c)
+    known["bound"] = lambda graph, claim: runpy.run_path(str(beside))["bound_claim"](globals(), graph, claim)
     _need(body["claims"], "it claims nothing")
     graphs = [f"graph {hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()}"] if words else []
     return [f"model {digest}", *graphs, *(known[c["claim"]](graph, c) for c in body["claims"])]
