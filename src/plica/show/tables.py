@@ -142,11 +142,11 @@ def to_dataframe(result: Result) -> pd.DataFrame:
     ArgumentError
         pandas is not installed, or the result has no rows.
     """
+    names, rows = _rows(result)
     try:
         import pandas as pd
     except ImportError:
         raise ArgumentError("to_dataframe: pandas is not installed. Install it, or use to_csv().") from None
-    names, rows = _rows(result)
     frame = pd.DataFrame(rows, columns=names)
     frame.attrs = {"standing": str(result.standing), "completeness": str(result.completeness), "header": result.header}
     return frame
