@@ -11,8 +11,9 @@ from torch import nn
 from plica.analyses.preimage import impostor, preimage
 from plica.core.domain import Box
 from plica.core.result import Standing
-from plica.experiments.behrmann2018.models import mnist_net, train
+from plica.experiments.behrmann2018.models import mnist_net
 from plica.experiments.figure import Claim, Made, Panel, Setting
+from plica.experiments.training import train
 from plica.loaders import load
 
 COUNT = 3  # images with the fewest positive outputs

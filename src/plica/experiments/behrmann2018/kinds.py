@@ -12,8 +12,9 @@ from torch import nn
 from plica.analyses.preimage import Kind, KindResult, preimage_kind
 from plica.core.result import Completeness, weakest
 from plica.errors import BudgetReached
-from plica.experiments.behrmann2018.models import mnist_net, train
+from plica.experiments.behrmann2018.models import mnist_net
 from plica.experiments.figure import Claim, Made, Panel, Setting
+from plica.experiments.training import train
 from plica.loaders import load
 
 BINS = 25

@@ -1,9 +1,9 @@
-"""Networks of Behrmann et al. (2018), appendix A4, and their training."""
+"""Networks of Behrmann et al. (2018), appendix A4."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -33,46 +33,6 @@ def mnist_net(widths: Sequence[int] = (3500, 784), *, inputs: int = 784) -> nn.S
     for before, after in zip((inputs, *widths), widths, strict=False):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(widths[-1], 10))
-
-
-def train(
-    module: nn.Module,
-    images: np.ndarray,
-    labels: np.ndarray,
-    *,
-    epochs: int,
-    batch: int,
-    optimiser: Callable,
-    seed: int = 0,
-    check: Callable[[], None] = lambda: None,
-) -> nn.Module:
-    """Minimise the cross-entropy of the labels, in place.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-    images : ndarray, shape (n, ...)
-    labels : ndarray of int, shape (n,)
-    epochs, batch : int
-    optimiser : callable
-        Makes an optimiser from the parameters.
-    seed : int
-        Of the order of the images.
-    check : callable
-        Called before every batch; may raise to stop.
-    """
-    x, y = torch.from_numpy(np.asarray(images)).float(), torch.from_numpy(np.asarray(labels)).long()
-    generator = torch.Generator().manual_seed(seed)
-    steps = optimiser(module.parameters())
-    module.train()
-    for _ in range(epochs):
-        order = torch.randperm(len(x), generator=generator)
-        for some in order.split(batch):
-            check()
-            steps.zero_grad()
-            nn.functional.cross_entropy(module(x[some]), y[some]).backward()
-            steps.step()
-    return module.eval()
 
 
 def accuracy(module: nn.Module, images: np.ndarray, labels: np.ndarray) -> float:

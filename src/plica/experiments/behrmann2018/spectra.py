@@ -19,8 +19,9 @@ from plica.errors import BudgetReached, DataError
 from plica.experiments.behrmann2018.kinds import FULL as MNIST_FULL
 from plica.experiments.behrmann2018.kinds import QUICK as MNIST_QUICK
 from plica.experiments.behrmann2018.kinds import first_layer
-from plica.experiments.behrmann2018.models import THIN, WIDE, accuracy, cifar_net, train
+from plica.experiments.behrmann2018.models import THIN, WIDE, accuracy, cifar_net
 from plica.experiments.figure import Claim, Made, Panel, Setting
+from plica.experiments.training import train
 from plica.loaders import load
 from plica.store import load_result, save, stamped
 

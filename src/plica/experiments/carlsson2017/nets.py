@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 
 from plica.experiments.figure import Setting
+from plica.experiments.training import train
 from plica.loaders.images import ImageSet
 
 STRIDE = 2  # of the first convolution
@@ -27,25 +30,25 @@ def image_sets(setting: Setting) -> tuple[str, ImageSet, ImageSet]:
 
 def convolutional(setting: Setting) -> nn.Sequential:
     """Two convolutions of few kernels, the first with a stride, and a linear layer; trained. It forgets on purpose."""
-    name, train, _ = image_sets(setting)
-    places = (train.images.shape[-1] // STRIDE) ** 2
+    name, images, _ = image_sets(setting)
+    places = (images.images.shape[-1] // STRIDE) ** 2
 
     def make() -> nn.Sequential:
         first, second = nn.Conv2d(1, 2, 3, stride=STRIDE, padding=1), nn.Conv2d(2, 4, 3, padding=1)
         return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Linear(4 * places, 10))
 
-    return _trained(setting, f"carlsson2017-conv-{name}", make, train)
+    return _trained(setting, f"carlsson2017-conv-{name}", make, images)
 
 
 def fully_connected(setting: Setting) -> nn.Sequential:
     """Three layers; trained."""
-    name, train, _ = image_sets(setting)
+    name, images, _ = image_sets(setting)
 
     def make() -> nn.Sequential:
-        layers = [nn.Linear(train.images[0].size, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)]
+        layers = [nn.Linear(images.images[0].size, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)]
         return nn.Sequential(nn.Flatten(), *layers)
 
-    return _trained(setting, f"carlsson2017-mlp-{name}", make, train)
+    return _trained(setting, f"carlsson2017-mlp-{name}", make, images)
 
 
 def untrained(make: Callable[[Setting], nn.Sequential], setting: Setting) -> nn.Sequential:
@@ -59,23 +62,16 @@ def untrained(make: Callable[[Setting], nn.Sequential], setting: Setting) -> nn.
     return module
 
 
-def _trained(setting: Setting, name: str, make: Callable[[], nn.Sequential], train: ImageSet) -> nn.Sequential:
+def _trained(setting: Setting, name: str, make: Callable[[], nn.Sequential], data: ImageSet) -> nn.Sequential:
     epochs = 4 if setting.full else 40
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(setting.seed)
         module = make()
         key = {"name": name, "epochs": epochs, "seed": setting.seed}
-        setting.trained(module, lambda m: _fit(setting, m, train, epochs), key)
+
+    def fit(module: nn.Module) -> None:
+        train(module, data.images, np.asarray(data.labels), epochs=epochs, batch=64, seed=setting.seed,
+              optimiser=partial(torch.optim.Adam, lr=3e-3), check=setting.progress.check)  # fmt: skip
+
+    setting.trained(module, fit, key)
     return module
-
-
-def _fit(setting: Setting, module: nn.Module, train: ImageSet, epochs: int) -> None:
-    """Adam on the cross-entropy, in float32."""
-    images, labels = torch.from_numpy(train.images).float(), torch.from_numpy(train.labels)
-    optimizer = torch.optim.Adam(module.parameters(), lr=3e-3)
-    for _ in range(epochs):
-        setting.progress.check()
-        for chosen in torch.randperm(len(images)).split(64):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(module(images[chosen]), labels[chosen]).backward()
-            optimizer.step()
