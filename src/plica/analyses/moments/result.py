@@ -135,9 +135,10 @@ class MomentBoundsResult(Result):
     @property
     def width(self) -> float:
         """The largest distance of a lower from an upper bound, those of the covariance where there are any."""
-        gaps = np.concatenate(
-            [(self.mean_upper - self.mean_lower).ravel(), (self.covariance_upper - self.covariance_lower).ravel()]
-        )
+        with np.errstate(invalid="ignore"):  # an entry without bounds: inf - inf, left out
+            gaps = np.concatenate(
+                [(self.mean_upper - self.mean_lower).ravel(), (self.covariance_upper - self.covariance_lower).ravel()]
+            )
         return float(gaps[np.isfinite(gaps)].max(initial=0.0))
 
     def class_bound(self) -> tuple[int, float]:
