@@ -144,6 +144,11 @@ def ancestors(net, layer):
 
 def pieces(net, x, layer, box=None):
     """All nonempty half-open pieces of {u : layer(u) = layer(x)} in a box (lists of numbers or None)."""
+    return [Piece(t, *measures(r, len(x))) for t, r in systems(net, x, layer, box)]
+
+
+def systems(net, x, layer, box=None):
+    """Branches and conditions of every piece."""
     n, needed = len(x), ancestors(net, layer)
     net = {"input": net["input"], "nodes": [node for node in net["nodes"] if node[0] in needed]}
     y = networks.run(net, x)[0][layer]
@@ -171,7 +176,7 @@ def pieces(net, x, layer, box=None):
             ]  # fmt: skip
         if own:
             break
-    return [Piece(t, *measures(r, n)) for t, r in found if has_point(r, n)]
+    return [(t, r) for t, r in found if has_point(r, n)]
 
 
 def choose(net, i, taken, rows, n):

@@ -74,7 +74,7 @@ class Reach:
     value : float
         Over the pieces found, attained at `point`.
     bound : float
-        No point of the union gives more; inf where nothing proves less.
+        No point of the union gives more: proven, and inf where nothing less is.
     point : ndarray
     """
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from plica.analyses.preimage.reach import proven_top, relaxed_top
 from plica.analyses.preimage.result import Kind
+from plica.analyses.preimage.slices import sliced
 from plica.analyses.preimage.union_piece import UnionPiece
 from plica.analyses.preimage.union_restore import found_again
 from plica.analyses.preimage.union_result import PreimageResult, Reach
@@ -20,11 +22,11 @@ from plica.core.polyhedron import Polyhedron
 from plica.core.progress import Progress
 from plica.core.result import Completeness, Standing, weakest
 from plica.core.search.blocks import Blocks, blocks
-from plica.core.search.bounds import bound
 from plica.core.search.conditions import Conditions
-from plica.core.search.relaxation import Relaxation
 from plica.core.search.tree import Search
 from plica.errors import ArgumentError, BudgetReached, DataError, ShapeError
+
+SAME = 1e-9  # corners of two pieces that differ by less, relative to the largest entry, are one
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,31 +221,21 @@ class Preimage:
     def support(self, direction: npt.ArrayLike) -> Reach:
         """Largest value of ``direction.u`` over the union, with a bound that no point of it exceeds.
 
-        When all pieces are found the bound is the value itself (as sure as the pieces' own maxima); otherwise it is
-        that of the linear relaxation over the domain.
+        The bound is proven, or inf: with all pieces found and none closed on a solver's word, the largest of the
+        pieces' own proven maxima; otherwise that of the linear relaxation over the domain.
         """
         c = self._points(direction)[0][0]
-        best = Reach(-np.inf, -np.inf, np.full(len(c), np.nan))
+        best, top = Reach(-np.inf, -np.inf, np.full(len(c), np.nan)), -np.inf
         for piece in self._all():
             found = piece.polyhedron(max_bytes=self.progress.max_bytes).support(c)
             if found.value > best.value:
                 best = Reach(found.value, found.value, found.point)
-        return best if self.is_complete else Reach(best.value, self._relaxed(c), best.point)
-
-    def _relaxed(self, c: np.ndarray) -> float:
-        """Proven upper bound of a linear function by the root's relaxation."""
-        q, search = self.question, self._search
-        known = bound(self.graph, search.low, search.high)
-        if not known.feasible:
-            return -np.inf
-        program = Relaxation(self.graph, known, q.conditions).program
-        cost = np.zeros(len(program.cost))
-        cost[self.graph.spans[INPUT]] = -c
-        program.costs(cost)
-        if program.solve() != "optimal":
-            return np.inf
-        duals = program.duals()
-        return -max(program.least(cost, duals), program.least(cost, -duals))
+            top = max(top, proven_top(piece, c, self.graph) if top < np.inf else top)
+        if not (self.is_complete and self.standing.is_proof):
+            top = np.inf
+        if top == np.inf:
+            top = relaxed_top(self.graph, self.question.conditions, self._search.low, self._search.high, c)
+        return Reach(best.value, top, best.point)
 
     def bounding_box(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest box around the union, (lower, upper).
@@ -276,13 +268,8 @@ class Preimage:
 
     def slice(self, plane: Plane) -> list[Polyhedron]:
         """The part of every piece in an affine slice, as polyhedra in its coordinates; empty parts are left out."""
-        out = []
-        for piece in self._whole("slice"):
-            part = piece.polyhedron().on(plane.origin, plane.basis)
-            part = part if plane.window is None else part.intersect(plane.window.polyhedron())
-            if not part.is_empty():
-                out.append(part)
-        return out
+        parts = [sliced(piece, plane) for piece in self._whole("slice")]
+        return [part for part in parts if part is not None]
 
     def volume(self) -> float:
         """Volume in the union's own dimension: the sum over its pieces of that dimension (low dimension only)."""
@@ -292,13 +279,11 @@ class Preimage:
 
     def vertices(self) -> np.ndarray:
         """Vertices of the pieces, each once, shape (k, n) (low dimension only)."""
-        found = [p.polyhedron().vertices() for p in self._whole("vertices")]
-        return np.unique(np.concatenate(found), axis=0)
+        return _once([p.polyhedron().vertices() for p in self._whole("vertices")])
 
     def rays(self) -> np.ndarray:
         """Extreme directions of the pieces, each once, shape (k, n) (low dimension only)."""
-        found = [p.polyhedron().rays() for p in self._whole("rays")]
-        return np.unique(np.concatenate(found), axis=0)
+        return _once([p.polyhedron().rays() for p in self._whole("rays")])
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """Draw n points, shape (n, variables), from the pieces of the largest dimension.
@@ -384,6 +369,17 @@ class Preimage:
         if kind is Kind.EMPTY:
             return f"No input of the domain reaches the target: {how.replace('all others', 'all patterns')}."
         return f"{len(self._found)} patterns have a point; {how}, {tally.nodes} nodes."
+
+
+def _once(parts: list[np.ndarray]) -> np.ndarray:
+    """Points in lexicographic order; those that pieces share differ by the rounding of each piece's rows."""
+    points = np.unique(np.concatenate(parts), axis=0)
+    size = SAME * (1 + np.abs(points).max(initial=0.0))
+    kept: list[np.ndarray] = []
+    for p in points:
+        if not kept or not (np.abs(np.array(kept) - p).max(1) <= size).any():
+            kept.append(p)
+    return np.array(kept).reshape(-1, points.shape[1])
 
 
 def checked_box(domain: object, n: int) -> Box | None:
