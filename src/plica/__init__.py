@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from plica.analyses.regions.analysis import count_regions, regions
     from plica.analyses.regions.bounds import region_bounds
+    from plica.analyses.regions.stream import stream_regions
     from plica.analyses.spectrum import admissible_sets, removed_rows, spectrum
     from plica.analyses.units import maximisers, unit_maps
     from plica.certificates import certify, verify
@@ -72,6 +73,7 @@ _HOMES = {
     ),
     "plica.analyses.regions.analysis": ("count_regions", "regions"),
     "plica.analyses.regions.bounds": ("region_bounds",),
+    "plica.analyses.regions.stream": ("stream_regions",),
     "plica.analyses.spectrum": ("admissible_sets", "removed_rows", "spectrum"),
     "plica.analyses.units": ("maximisers", "unit_maps"),
     "plica.certificates": ("certify", "verify"),
@@ -156,6 +158,7 @@ __all__ = [
     "run",
     "save",
     "spectrum",
+    "stream_regions",
     "transfer",
     "unit_maps",
     "verify",

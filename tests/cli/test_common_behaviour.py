@@ -35,7 +35,7 @@ EXCEPT = {
 ON_CPU = {
     *("certify", "verify", "bounds", "info", "lipschitz", "conv-spectrum", "moments", "moment-bounds", "noise"),
     *("class-probabilities", "fooling-map", "fooling-rate", "preimage", "preimage-of", "mixing"),
-    *("regions", "count-regions"),
+    *("regions", "stream-regions", "count-regions"),
 }
 CASTS = {"attack"}  # the others decide in float64, whatever the model's dtype
 

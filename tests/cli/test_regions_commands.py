@@ -41,3 +41,17 @@ def test_regions_are_written(model, tmp_path):
     found = load_result(out)
     assert (found.count, found.linear_count) == (7, 7)
     assert found.sizes.sum() == pytest.approx(16.0)
+
+
+def test_regions_are_written_in_parts(model, tmp_path):
+    out = tmp_path / "parts"
+    asked = ["stream-regions", model, "--lower", "-2", "--upper", "2", "--part", "3", "--out", str(out)]
+    done = runner.invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    assert "7 activation regions" in done.output
+    parts = [load_result(file) for file in sorted(out.iterdir())]
+    assert sum(part.count for part in parts) == 7
+    again = runner.invoke(app, asked)
+    assert again.exit_code != 0 and "earlier run" in str(again.exception)
+    stopped = runner.invoke(app, [*asked[:-1], str(tmp_path / "none"), "--max-seconds", "0", "--json"])
+    assert stopped.exit_code == 3 and '"budget reached"' in stopped.output

@@ -1,4 +1,4 @@
-"""Linear regions: regions and count-regions."""
+"""Linear regions: regions, stream-regions and count-regions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plica.cli import options as opt
-from plica.cli.ending import finish
+from plica.cli.ending import as_text, finish, leave
 from plica.cli.live import progress
 from plica.cli.reading import DataOptions, ModelOptions, open_images, open_model, plain, property_case, stamped_result
 from plica.errors import ArgumentError
@@ -25,13 +25,16 @@ Through = Annotated[
 Margin = Annotated[float, typer.Option(help="How far the plane's window reaches beyond the images, as a share.")]
 Images = Annotated[Path | None, typer.Option("--data", help="Images for --through.", metavar="FILE")]
 Maps = Annotated[bool, typer.Option("--maps", help="Also affine maps, singular values and linear regions.")]
-Most = Annotated[int | None, typer.Option(help="Stop when so many regions are found (two dimensions).", min=1)]
+Most = Annotated[int | None, typer.Option(help="Stop when so many regions are found.", min=1)]
+Part = Annotated[int, typer.Option(help="Regions in a file, about.", min=1)]
+Folder = Annotated[Path, typer.Option(help="Folder for the parts, part-00000.npz and so on.", metavar="FOLDER")]
 Threads = Annotated[int, typer.Option(help="Threads that take cells.", min=1)]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("regions")(regions)
+    app.command("stream-regions")(stream_regions)
     app.command("count-regions")(count_regions)
 
 
@@ -65,6 +68,51 @@ def regions(
         result = compute(net, domain, maps=maps, max_regions=max_regions, threads=threads, progress=watch)
     options = {"lower": lower, "upper": upper, "data": str(data), "through": through, "margin": margin, "maps": maps}
     finish(stamped_result(result, net, None, {**options, **plain(opened)}), as_json=as_json, out=out)
+
+
+def stream_regions(
+    model: opt.Model,
+    out: Folder,
+    lower: Lower = None,
+    upper: Upper = None,
+    data: Images = None,
+    through: Through = None,
+    margin: Margin = 0.1,
+    property_: opt.Property = None,
+    case: opt.Case = None,
+    maps: Maps = False,
+    part: Part = 10_000,
+    scale: opt.Scale = None,
+    input_shape: opt.InputShape = None,
+    trust_pickle: opt.TrustPickle = False,
+    max_seconds: opt.MaxSeconds = None,
+    threads: Threads = 1,
+    as_json: opt.Json = False,
+) -> None:
+    """Write the activation regions to a folder part by part, as plica regions finds them; memory stays flat."""
+    from plica.analyses.regions.stream import stream_regions as compute
+    from plica.store import save
+
+    opened = ModelOptions(model, input_shape, trust_pickle)
+    net = open_model(opened)
+    corners = (lower, upper, property_, case)
+    domain = _domain(net, corners, None if data is None else DataOptions(data, scale=scale), through, margin)
+    options = {"lower": lower, "upper": upper, "data": str(data), "through": through, "margin": margin, "maps": maps}
+    if out.is_dir() and any(out.glob("part-*.npz")):
+        raise ArgumentError(f"--out {out}: parts of an earlier run are there; name another folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    found, number, result = 0, 0, None
+    with progress(max_seconds) as watch:
+        parts = compute(net, domain, maps=maps, part=part, threads=threads, progress=watch)
+        for number, result in enumerate(parts, 1):
+            save(stamped_result(result, net, None, {**options, **plain(opened)}), out / f"part-{number - 1:05d}.npz")
+            found += result.count
+    state = "complete" if result is None else str(result.completeness)
+    if as_json:
+        typer.echo(as_text({"count": found, "parts": number, "completeness": state, "out": str(out)}))
+    else:
+        typer.echo(f"{'' if state == 'complete' else 'at least '}{found:,} activation regions in {number} parts: {out}")
+    leave(result)
 
 
 def count_regions(

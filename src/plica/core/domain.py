@@ -259,6 +259,28 @@ class Plane:
         spare = margin * (high - low)
         return cls(points[0], basis, Box(low - spare, high + spare))
 
+    @classmethod
+    def random(cls, ambient: int, dimension: int = 2, *, half: float = 1.0, seed: int = 0,
+               origin: npt.ArrayLike | None = None) -> Plane:  # fmt: skip
+        """Plane in a uniformly random direction, with an orthonormal basis and a window around its origin.
+
+        Parameters
+        ----------
+        ambient, dimension : int
+            Number of variables n, and of coordinates k.
+        half : float
+            The window is [-half, half]^k.
+        seed : int
+        origin : ndarray, shape (n,), optional
+            Zero by default.
+        """
+        if not 1 <= dimension <= ambient:
+            raise ShapeError(f"Plane.random: dimension is {dimension}; it must be 1 to {ambient}.")
+        basis, triangle = np.linalg.qr(np.random.default_rng(seed).normal(size=(ambient, dimension)))
+        side = np.full(dimension, half)
+        centre = np.zeros(ambient) if origin is None else origin
+        return cls(centre, basis * np.sign(np.diag(triangle)), Box(-side, side))
+
     @property
     def ambient(self) -> int:
         """Number of variables n."""

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,16 @@ from plica.analyses.regions.planar_state import Found
 from plica.analyses.regions.planar_window import window_of
 from plica.analyses.regions.region_maps import affine_maps, linear_regions
 from plica.analyses.regions.result import RegionCountResult, RegionsResult
-from plica.analyses.regions.solid import SolidCount, solid_count, solid_regions
+from plica.analyses.regions.solid import (
+    VERTEX_VARIABLES,
+    SolidCount,
+    SolidRegions,
+    choice_spans,
+    solid_count,
+    solid_regions,
+    solid_stream,
+)
+from plica.analyses.regions.solid_cells import SolidCells, joined
 from plica.analyses.regions.solid_domain import domain_of, is_bounded
 from plica.analyses.regions.solid_stages import stages
 from plica.core.domain import Ball, Box, Plane, Segment
@@ -27,6 +37,7 @@ from plica.errors import ArgumentError, BudgetReached, DataError
 
 Sink = Callable[[Found], None]
 Where = Box | Ball | Polyhedron | Plane | Segment
+INSTEAD = "Take them in parts, plica.stream_regions, or count them, plica.count_regions."
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +78,7 @@ def count_regions(
         With interior. A `Plane` needs a window; its regions are those of the network restricted to it. None: the whole
         input space. A polygon in a plane: ``count_regions(net.on(plane), Polyhedron(...))``.
     max_regions : int, optional
-        Stop when so many are found (two dimensions).
+        Stop when so many are found (bounded domains of two dimensions).
     threads : int
         Chunks of cells are taken by so many threads.
     progress : Progress, optional
@@ -100,12 +111,18 @@ def count_regions(
     7
     """
     progress, begun = progress or Progress(), time.perf_counter()
-    asked = _question(net, domain)
+    asked = question_of(net, domain)
+    check_numbers(max_regions, threads)
     if not asked.planar:
+        if max_regions is not None:
+            raise ArgumentError(
+                "max_regions: it ends counts in a bounded plane only; end this one by time, "
+                "progress=plica.Progress(max_seconds=...), or list the regions."
+            )
         found = solid_count(asked.net, asked.where, progress=progress, workers=threads)
-        return _count(asked.net, found, begun)
-    engine = _engine(asked, progress, max_regions, None)
-    status = _run(engine, threads)
+        return _count(asked, found, begun)
+    engine = engine_of(asked, progress, max_regions, None)
+    status = run_engine(engine, threads)
     tally = engine.tally
     return RegionCountResult(
         Standing.RIGOROUS, status, {"seconds": time.perf_counter() - begun}, tally.count, 2,
@@ -133,7 +150,9 @@ def regions(
     maps : bool
         Also the affine map of every region, its singular values, and which regions are one linear region: cells with
         equal maps, joined across shared facets. Equal is decided in integers where floats cannot tell.
-    max_regions, threads, progress :
+    max_regions : int, optional
+        Stop when so many are found, in any number of dimensions.
+    threads, progress :
         As for `count_regions`.
 
     Returns
@@ -144,33 +163,55 @@ def regions(
     Raises
     ------
     ArgumentError, DataError
-        For a domain that is unbounded, flat, empty, or in another number of variables.
+        For a domain that is unbounded, flat, empty, of more than 10 dimensions, or in another number of variables.
     MemoryBudgetError
-        When the regions pass ``progress.max_bytes``; `count_regions` keeps none.
+        When the regions pass ``progress.max_bytes``; `stream_regions` hands them over in parts, `count_regions` keeps
+        none.
     """
     progress, begun = progress or Progress(), time.perf_counter()
-    asked = _question(net, domain)
+    asked = question_of(net, domain)
+    check_numbers(max_regions, threads)
     status, count, decided, listed = _listed(asked, progress, max_regions, threads)
     fields: dict[str, np.ndarray] = {}
     if maps:
-        fields, status = _with_maps(asked, listed, progress, status)
+        fields, status = with_maps(asked, listed, progress, status)
+    return result_of(asked, listed, (status, count, decided), fields, time.perf_counter() - begun)
+
+
+def result_of(
+    asked: Question,
+    listed: Listed,
+    tally: tuple[Completeness, tuple[int, ...], int],
+    fields: dict[str, np.ndarray],
+    seconds: float,
+) -> RegionsResult:
+    """Cells as a result; `tally` is the completeness, the counts per layer, and the signs decided in integers."""
+    status, per_layer, decided = tally
+    count = len(listed.first) - 1
     return RegionsResult(
-        Standing.RIGOROUS, status, {"seconds": time.perf_counter() - begun}, len(listed.first) - 1, asked.dimension,
-        tuple(s.node.name for s in listed.plan), count, decided, listed.units, listed.codes, listed.bits,
-        listed.vertices, listed.errors, listed.first, listed.corners, listed.facet_first, listed.facet_corner_first,
-        listed.facet_corners, listed.facet_layers, listed.facet_units, listed.sizes, _size(asked.where),
-        asked.origin, asked.basis, **fields,
+        Standing.RIGOROUS, status, {"seconds": seconds}, count, asked.dimension,
+        tuple(s.node.name for s in listed.plan), _per_layer(asked, per_layer, count), decided, listed.units,
+        listed.codes, listed.bits, listed.vertices, listed.errors, listed.first, listed.corners, listed.facet_first,
+        listed.facet_corner_first, listed.facet_corners, listed.facet_layers, listed.facet_units, listed.sizes,
+        _size(asked.where), asked.origin, asked.basis, **fields,
     )  # fmt: skip
+
+
+def _per_layer(asked: Question, counts: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """Counts up to every choice node: up to the last they are all regions, and in a round ball no others are known."""
+    if not counts:
+        return counts
+    round_ = isinstance(asked.where, Ball) and asked.where.norm == 2.0
+    return ((0,) * (len(counts) - 1) if round_ else counts[:-1]) + (count,)
 
 
 def _listed(
     asked: Question, progress: Progress, most: int | None, threads: int
 ) -> tuple[Completeness, tuple[int, ...], int, Listed]:
     """Completeness, regions per layer, signs decided in integers, and the cells."""
-    if asked.where is None or not is_bounded(asked.where):
-        raise ArgumentError("domain: it is unbounded; bound it, or only count: plica.count_regions.")
+    where = listable(asked)
     if not asked.planar:
-        solid = solid_regions(asked.net, asked.where, progress=progress)
+        solid = _solid(asked.net, where, progress, most)
         status = Completeness.COMPLETE if solid.count.complete else Completeness.BUDGET
         return status, solid.count.layers, solid.count.signs + solid.count.pieces, listed_solid(asked.net, solid)
     found: list[Found] = []
@@ -181,15 +222,45 @@ def _listed(
         found.append(cells)
         arrays = (cells.X, cells.keys, cells.polygons.index, cells.polygons.label, cells.polygons.words)
         held += 3 * sum(a.nbytes for a in arrays)
-        refuse_above(progress.max_bytes, held, "The regions so far", "Count them only: plica.count_regions.")
+        refuse_above(progress.max_bytes, held, "The regions so far", INSTEAD)
 
-    engine = _engine(asked, progress, most, keep)
-    status = _run(engine, threads)
+    engine = engine_of(asked, progress, most, keep)
+    status = run_engine(engine, threads)
     tally = engine.tally
     return status, tuple(tally.cells), tally.exact_vertices + tally.exact_cells, listed_plane(engine, found)
 
 
-def _with_maps(
+def listable(asked: Question) -> Box | Ball | Polyhedron:
+    """The domain, where its regions can be listed."""
+    if asked.where is None or not is_bounded(asked.where):
+        raise ArgumentError("domain: it is unbounded; bound it, or only count: plica.count_regions.")
+    if asked.dimension > VERTEX_VARIABLES:
+        raise ArgumentError(
+            f"domain: it has {asked.dimension} dimensions; regions are listed with their vertices in up to "
+            f"{VERTEX_VARIABLES}. Count them (plica.count_regions), or list those on a slice "
+            "(plica.Plane.through(points))."
+        )
+    return asked.where
+
+
+def _solid(net: Network, where: Box | Ball | Polyhedron, progress: Progress, most: int | None) -> SolidRegions:
+    """Cells in three to ten variables, all or so many."""
+    if most is None:
+        return solid_regions(net, where, progress=progress)
+    parts: list[SolidCells] = []
+    layers = (0,) * len(stages(net))
+    for part in solid_stream(net, where, progress=progress):
+        if isinstance(part, SolidCount):
+            return SolidRegions(joined(parts), choice_spans(net), part)
+        parts.append(part)
+        refuse_above(progress.max_bytes, sum(2 * p.nbytes for p in parts), "The regions so far", INSTEAD)
+        if sum(map(len, parts)) >= most:
+            break
+    some = SolidCount(sum(map(len, parts)), complete=False, method="vertices", layers=layers)
+    return SolidRegions(joined(parts), choice_spans(net), some)
+
+
+def with_maps(
     asked: Question, listed: Listed, progress: Progress, status: Completeness
 ) -> tuple[dict[str, np.ndarray], Completeness]:
     """Affine maps, singular values and linear regions; without the last when the budget ends before."""
@@ -210,8 +281,13 @@ def _with_maps(
     return fields, status
 
 
-def _question(net: Network, domain: Where | None) -> Question:
+def question_of(net: Network, domain: Any) -> Question:
     """The network in the domain's own coordinates."""
+    if domain is not None and not isinstance(domain, Where):
+        raise ArgumentError(
+            f"domain: it is of type {type(domain).__name__}; give a plica.Box, Ball, Polyhedron, Plane or Segment, or "
+            "None for all of space."
+        )
     if isinstance(domain, Segment):
         domain = domain.plane()
     if not isinstance(domain, Plane):
@@ -228,16 +304,23 @@ def _question(net: Network, domain: Where | None) -> Question:
     return Question(net.on(domain), domain.window, domain.origin, domain.basis)
 
 
-def _engine(asked: Question, progress: Progress, most: int | None, sink: Sink | None) -> Engine:
-    if most is not None and most < 1:
-        raise ArgumentError(f"max_regions is {most}; it must be 1 or more.")
+def engine_of(asked: Question, progress: Progress, most: int | None, sink: Sink | None) -> Engine:
+    """The planar engine for a question that is planar."""
     assert asked.where is not None  # planar domains are bounded
     window = window_of(domain_of(asked.where, asked.dimension))
     limit = math.inf if most is None else most
     return Engine(asked.net, window, progress, max_regions=limit, sink=sink)
 
 
-def _run(engine: Engine, threads: int) -> Completeness:
+def check_numbers(most: int | None, threads: int) -> None:
+    """Refuse numbers below 1."""
+    for name, value in (("max_regions", most), ("threads", threads)):
+        if value is not None and value < 1:
+            raise ArgumentError(f"{name} is {value}; it must be 1 or more.")
+
+
+def run_engine(engine: Engine, threads: int) -> Completeness:
+    """Run until nothing is left or a budget ends; what is left stays with the engine."""
     try:
         engine.run(threads)
     except BudgetReached:
@@ -247,13 +330,14 @@ def _run(engine: Engine, threads: int) -> Completeness:
     return Completeness.COMPLETE
 
 
-def _count(net: Network, found: SolidCount, begun: float) -> RegionCountResult:
+def _count(asked: Question, found: SolidCount, begun: float) -> RegionCountResult:
     """A count of the solid engine as a result."""
     status = Completeness.COMPLETE if found.complete else Completeness.BUDGET
-    names = tuple(s.node.name for s in stages(net))
+    names = tuple(s.node.name for s in stages(asked.net))
+    layers = _per_layer(asked, found.layers or (0,) * len(names), found.count)
     return RegionCountResult(
-        Standing.RIGOROUS, status, {"seconds": time.perf_counter() - begun}, found.count, math.prod(net.input_shape),
-        names, found.layers or (0,) * len(names), found.signs + found.pieces, found.method, found.undecided,
+        Standing.RIGOROUS, status, {"seconds": time.perf_counter() - begun}, found.count, asked.dimension, names,
+        layers, found.signs + found.pieces, found.method, found.undecided,
     )  # fmt: skip
 
 

@@ -40,7 +40,10 @@ def _mix(numbers: np.ndarray, salt: int) -> np.ndarray:
 
 
 def distances(point: np.ndarray, vertices: np.ndarray, corners: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Euclidean distance from a point to every interval or convex polygon; 0 inside."""
+    """Euclidean distance from a point to every interval, convex polygon or polytope; 0 inside."""
+    if vertices.shape[1] > 2:
+        hulls = zip(first[:-1].tolist(), first[1:].tolist(), strict=True)
+        return np.array([hull_distance(vertices[corners[a:b]] - point) for a, b in hulls])
     start, after = _sides(corners, first)
     p, q = vertices[start] - point, vertices[after] - point
     if vertices.shape[1] == 1:
@@ -53,6 +56,32 @@ def distances(point: np.ndarray, vertices: np.ndarray, corners: np.ndarray, firs
     left = p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0] >= 0.0
     inside = np.logical_and.reduceat(left, first[:-1])
     return np.where(inside, 0.0, np.minimum.reduceat(to_side, first[:-1]))
+
+
+def hull_distance(corners: np.ndarray) -> float:
+    """Euclidean distance from the origin to the convex hull of some points, shape (n, d).
+
+    Minimising |P u|^2 + (1 - sum u)^2 over u >= 0 gives, for u = t w with weights w of sum 1, a minimum over t that
+    grows with |P w|; so w are the weights of the nearest point (the step of Lawson and Hanson, 1974, ch. 23, from least
+    distance to non-negative least squares).
+    """
+    from scipy.optimize import nnls
+
+    size = float(np.abs(corners).max(initial=0.0))
+    if size == 0.0:
+        return 0.0
+    rows = np.vstack([corners.T / size, np.ones(len(corners))])
+    weights, _ = nnls(rows, np.append(np.zeros(corners.shape[1]), 1.0))
+    near = weights @ corners / weights.sum()
+    found = float(np.linalg.norm(near))
+    return found if found > 1e-12 * size else 0.0
+
+
+def box_distances(point: np.ndarray, vertices: np.ndarray, corners: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Distance from a point to the box around every region: never more than to the region."""
+    low = np.minimum.reduceat(vertices[corners], first[:-1])
+    high = np.maximum.reduceat(vertices[corners], first[:-1])
+    return np.linalg.norm(np.maximum(np.maximum(low - point, point - high), 0.0), axis=1)
 
 
 def areas(vertices: np.ndarray, corners: np.ndarray, first: np.ndarray) -> np.ndarray:

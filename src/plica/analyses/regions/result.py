@@ -172,32 +172,41 @@ class RegionsResult(Result):
     # --- distances ----------------------------------------------------------------------------------------------
 
     def distances(self, point: npt.ArrayLike) -> np.ndarray:
-        """Euclidean distance from a point (coordinates of the domain) to every region; 0 inside; rounded.
-
-        Raises
-        ------
-        ArgumentError
-            Above two dimensions.
-        """
-        where = np.asarray(point, dtype=np.float64).ravel()
-        if self.dimension > 2:
-            raise ArgumentError(
-                f"point: distances are for regions in one or two dimensions, these have {self.dimension}; "
-                "plica.count_regions(net, plica.Ball(point, radius)) counts those within a distance, exactly."
-            )
-        if len(where) != self.dimension:
-            raise ArgumentError(f"point: it has {len(where)} coordinates, the domain {self.dimension}.")
-        return facets.distances(where, self.vertices, self.corners, self.first)
+        """Euclidean distance from a point (coordinates of the domain) to every region; 0 inside; rounded."""
+        return facets.distances(self._place(point), self.vertices, self.corners, self.first)
 
     def nearest(self, point: npt.ArrayLike, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """The k regions nearest to a point, nearest first, and their distances."""
-        found = self.distances(point)
-        order = np.argsort(found, kind="stable")[:k]
-        return order, found[order]
+        if k < 1:
+            raise ArgumentError(f"k is {k}; it must be 1 or more.")
+        where = self._place(point)
+        least = facets.box_distances(where, self.vertices, self.corners, self.first)
+        order = np.argsort(least, kind="stable")
+        found, at = np.zeros(0), 0
+        while at < len(order) and (at < k or np.partition(found, k - 1)[k - 1] >= least[order[at]]):
+            chunk = order[at : at + max(k, 64)]
+            found = np.append(found, self._distances(where, chunk))
+            at += len(chunk)
+        best = np.lexsort((order[:at], found))[:k]
+        return order[best], found[best]
 
     def within(self, point: npt.ArrayLike, radius: float) -> np.ndarray:
         """Regions that come within a distance of a point."""
-        return np.flatnonzero(self.distances(point) < radius)
+        where = self._place(point)
+        near = np.flatnonzero(facets.box_distances(where, self.vertices, self.corners, self.first) < radius)
+        return near[self._distances(where, near) < radius]
+
+    def _distances(self, where: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Distances of some regions."""
+        first = np.concatenate([[0], np.cumsum(np.diff(self.first)[chosen])])
+        parts = [self.corners[self.first[i] : self.first[i + 1]] for i in chosen]
+        return facets.distances(where, self.vertices, np.concatenate([self.corners[:0], *parts]), first)
+
+    def _place(self, point: npt.ArrayLike) -> np.ndarray:
+        where = np.asarray(point, dtype=np.float64).ravel()
+        if len(where) != self.dimension:
+            raise ArgumentError(f"point: it has {len(where)} coordinates, the domain {self.dimension}.")
+        return where
 
     # --- sizes and maps -----------------------------------------------------------------------------------------
 
@@ -220,7 +229,7 @@ class RegionsResult(Result):
         """Counts, and how sizes are distributed."""
         least = "" if self.completeness is Completeness.COMPLETE else "at least "
         lines = [f"{least}{self.count:,} activation regions in {self.dimension} dimensions"]
-        shown = [f"{name}: {n:,}" for name, n in zip(self.layers, self.per_layer, strict=True)]
+        shown = [f"{name}: {n:,}" for name, n in zip(self.layers, self.per_layer, strict=True) if n]
         lines += [f"  up to {', '.join(shown)}"] if shown else []
         if self.linear is not None:
             lines.append(f"  {self.linear_count:,} linear regions")

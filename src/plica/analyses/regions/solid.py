@@ -170,7 +170,7 @@ def solid_regions(
     held = 0
     for part in solid_stream(net, domain, progress=progress, resume=resume):
         if isinstance(part, SolidCount):
-            return SolidRegions(joined([_none(net), *parts]), choice_spans(net), part)
+            return SolidRegions(joined([no_cells(net), *parts]), choice_spans(net), part)
         parts.append(part)
         held += 2 * part.nbytes
         refuse_above(progress.max_bytes, held, f"{sum(map(len, parts))} regions so far", "Stream or only count them.")
@@ -210,7 +210,7 @@ def _mark(net: Network, domain: Domain) -> str:
     return mark_of(net, tuple(exact_row(domain, i) for i in range(len(domain.rows))))
 
 
-def _none(net: Network) -> SolidCells:
+def no_cells(net: Network) -> SolidCells:
     """No regions."""
     d, branches = math.prod(net.input_shape), sum(b - a for _, a, b in choice_spans(net))
     start = np.zeros(1, np.int64)
