@@ -340,7 +340,8 @@ def make_mixing():
     return MixingResult(
         **COMMON, header={}, layers=("a",), cuts=np.array([True]), labels=np.array([0, 1]), classes=np.array([0, 1]),
         pairs=np.array([[0, 0, 1]]), distances=grid, targets=np.array([[[-1, 1], [0, -1]]]), nearest=grid,
-        verdicts=np.array([["open", "read differently"]]), answers=np.array([[-1, 1]]), points=grid,
+        verdicts=np.array([["open", "read differently"]]), answers=np.array([[-1, 1]]), points=grid, extent="nearest",
+        bounds=grid, images=grid[0],
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
+import scipy.optimize
 import scipy.spatial
 
 from oracles import polyhedra
@@ -99,6 +100,23 @@ def exact_top(rows, c):
     tight = [form for form, s in zip(forms, size, strict=True) if abs(value(form, best)) <= 1e-7 * s]
     point = polyhedra.point_of([form[1:] for form in tight], [-form[0] for form in tight], len(c))
     return sum((Fraction(a) * b for a, b in zip(c, point, strict=True)), Fraction(0))
+
+
+def distance(rows, goal):
+    """From a point to a closed polyhedron: non-negative least squares on the dual, with large weights on the rows.
+
+    The nearest point minimises |u - g|; with M the rows G u <= h and +-(E u = e), the least-distance program is solved
+    by Lawson and Hanson's reduction: w = argmin |[M'; (M g - m)'] w - (0, .., 0, -1)| over w >= 0 gives the step.
+    """
+    G, h, E, e = floats(rows)
+    M, m = np.vstack([G, E, -E]), np.concatenate([h, e, -e])
+    room = m - M @ goal  # M s <= room for the step s
+    if (room >= -NEAR).all():
+        return 0.0
+    system = np.vstack([-M.T, -room])
+    w, _ = scipy.optimize.nnls(system, np.append(np.zeros(len(goal)), 1.0), maxiter=10_000)
+    r = system @ w - np.append(np.zeros(len(goal)), 1.0)
+    return float(np.linalg.norm(r[:-1] / r[-1]))
 
 
 def value(form, u):

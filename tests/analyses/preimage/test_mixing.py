@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import zoo
-from oracles import networks, unions
+from oracles import bodies, networks, unions
 from oracles.layers import dense
 from plica import Box, Progress, load_result, mixing, save
 from plica.analyses.preimage.mixing import cuts
@@ -74,6 +74,36 @@ def test_nearest_points_share_the_activity_and_are_nearest():
         assert np.maximum(A @ point, 0) == pytest.approx(np.maximum(A @ X[i], 0), abs=1e-9)
         best = np.nanmin(result.distances[0, i])
         assert min(np.linalg.norm(point - r) for r in X[labels != labels[i]]) == pytest.approx(best)
+
+
+@pytest.mark.big(sample=2)
+@pytest.mark.parametrize("kind, seed", [("dense", 1), ("leaky", 2), ("maxout", 4), ("residual", 3), ("images", 6)])
+def test_whole_preimages_come_nearest(kind, seed):
+    """Against projections on the oracle's pieces, by a solver that shares no code."""
+    if kind == "images":
+        data = zoo.chain((1, 1, 4), ("conv", {"W": [[[[1.0, -1.0]]]], "b": [0.5]}), zoo.RELU,
+                         ("pool", {"kernel": (1, 2), "stride": (1, 1)}), ("flatten", {}))  # fmt: skip
+    else:
+        data, _ = zoo.random_net(kind, seed, degenerate=seed % 2 == 0)
+    n = int(np.prod(data["input"]))
+    layer = [name for name, k, _, _ in data["nodes"] if k in ("relu", "leaky", "abs", "pool", "maxout")][1]
+    X, labels = np.random.default_rng(seed).uniform(-1, 1, (3, n)), np.array([0, 1, 1])
+    net = zoo.build(data)
+    found = mixing(net, X.reshape(3, *net.input_shape), labels, layer=layer, domain=Box(np.full(n, -1.0), 1.0),
+                   extent="nearest", candidates=4)  # fmt: skip
+    own = mixing(net, X.reshape(3, *net.input_shape), labels, layer=layer, domain=Box(np.full(n, -1.0), 1.0),
+                 candidates=4)  # fmt: skip
+    assert found.extent == "nearest" and found.images == pytest.approx(X.reshape(3, *net.input_shape))
+    for i in range(2):
+        pieces = unions.systems(data, X[i].tolist(), layer, ([-1.0] * n, [1.0] * n))
+        for c, label in enumerate(found.classes):
+            if label == labels[i]:
+                continue
+            goals = X[labels == label]
+            brute = min(bodies.distance(rows, g) for _, rows in pieces for g in goals)
+            assert found.distances[0, i, c] == pytest.approx(brute, abs=1e-6)
+            assert found.bounds[0, i, c] == found.distances[0, i, c] <= own.distances[0, i, c] + 1e-7
+    assert "(whole preimage, 3 of 3 searched completely)" in str(found)
 
 
 def test_reference_differs_same_and_open():
@@ -167,6 +197,8 @@ def test_budget_and_bad_input(tmp_path):
         mixing(net, X, [0, 1], layer="nowhere")
     with pytest.raises(ArgumentError):
         mixing(net, X, [0, 1], layer="input")
+    with pytest.raises(ArgumentError, match="extent"):
+        mixing(net, X, [0, 1], extent="farthest")
     with pytest.raises(ShapeError):
         mixing(net, X, [0, 1], domain=Box(np.zeros(3), 1.0))
     with pytest.raises(ShapeError):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from plica.analyses.preimage.impostor import _box, _cell, _independent, _project
+from plica.analyses.preimage.impostor import _box, _cell, _independent, _project, impostor
 from plica.analyses.preimage.joint import read_differently
 from plica.analyses.preimage.mixing_result import NOT_ASKED, MixingResult
 from plica.core.domain import Box
@@ -32,6 +32,7 @@ def mixing(
     reference: Network | None = None,
     domain: Box | None = None,
     candidates: int = 3,
+    extent: str = "piece",
     max_seconds_each: float = 10.0,
     progress: Progress | None = None,
 ) -> MixingResult:
@@ -56,16 +57,18 @@ def mixing(
     candidates : int
         For (b), how many images of each other label are looked at, those with the smallest lower bound first; 0 leaves
         (b) out.
+    extent : {"piece", "nearest"}
+        Where (b) looks: in the input's own piece of the preimage, or in all pieces within reach.
     max_seconds_each : float
-        Time for each input in (c); what is not decided by then is "open".
+        Time for each input in (c), what is not decided by then is "open"; and for each search of (b) over all pieces.
     progress : Progress, optional
         Budgets and listener.
 
     Returns
     -------
     MixingResult
-        Pairs of (a) are equal in exact arithmetic. Points of (b) are in the input's own piece: other pieces of the
-        preimage may come nearer. In (c) the whole preimage is searched.
+        Pairs of (a) are equal in exact arithmetic. With ``extent="piece"`` points of (b) are in the input's own piece:
+        other pieces of the preimage may come nearer. In (c) the whole preimage is searched.
 
     Raises
     ------
@@ -75,10 +78,14 @@ def mixing(
     Notes
     -----
     Cost: (a) a forward pass and comparisons of neighbours along a random direction; (b) about `candidates` projections
-    for each input and label; (c) a search over patterns of both networks for each class of the reference.
+    for each input and label, with ``extent="nearest"`` a search over patterns for each; (c) a search over patterns of
+    both networks for each class of the reference.
     """
     progress, start = progress or Progress(), time.monotonic()
+    if extent not in ("piece", "nearest"):
+        raise ArgumentError(f'extent = {extent!r}: "piece" or "nearest".')
     task = _task(net, X, labels, layer, reference, domain, progress)
+    task = replace(task, candidates=candidates, whole=extent == "nearest", seconds=max_seconds_each)
     out = _empty(task)
     completeness = Completeness.COMPLETE
     try:
@@ -87,15 +94,9 @@ def mixing(
         for number, name in enumerate(task.layers):
             for i in progress.over(range(len(task.labels)), f"mixing at {name}"):
                 if candidates:
-                    _approach(net, task, number, i, candidates, out, progress)
+                    _approach(net, task, number, i, out, progress)
                 if reference is not None:
-                    found = read_differently(
-                        net, reference, task.X[i].numpy().ravel(), name, task.domain, min(max_seconds_each,
-                        progress.seconds_left), progress,
-                    )  # fmt: skip
-                    out.verdicts[number, i], out.answers[number, i] = found.verdict, found.answer
-                    if found.point is not None:
-                        out.points[number, i] = found.point.reshape(net.input_shape)
+                    _read(net, reference, task, number, i, out, progress)
     except BudgetReached:
         completeness = Completeness.BUDGET
     except KeyboardInterrupt:
@@ -118,6 +119,9 @@ def mixing(
         verdicts=out.verdicts,
         answers=out.answers,
         points=out.points,
+        extent=extent,
+        bounds=out.bounds if extent == "nearest" else np.zeros((0, 0, 0)),
+        images=task.X.numpy(),
     )
 
 
@@ -131,6 +135,9 @@ class _Task:
     layers: tuple[str, ...]
     given: Box | None
     domain: Box
+    candidates: int = 3
+    whole: bool = False
+    seconds: float = 10.0
 
 
 @dataclass(eq=False)
@@ -139,6 +146,7 @@ class _Found:
 
     pairs: list[tuple[int, int, int]]
     distances: np.ndarray
+    bounds: np.ndarray
     targets: np.ndarray
     nearest: np.ndarray
     verdicts: np.ndarray
@@ -178,7 +186,7 @@ def _empty(task: _Task) -> _Found:
     count, n, k = len(task.layers), len(task.labels), len(task.classes)
     shape = (count, n, *task.X.shape[1:])
     return _Found(
-        [], np.full((count, n, k), np.nan), np.full((count, n, k), -1), np.full(shape, np.nan),
+        [], np.full((count, n, k), np.nan), np.zeros((count, n, k)), np.full((count, n, k), -1), np.full(shape, np.nan),
         np.full((count, n), NOT_ASKED, dtype="<U16"), np.full((count, n), -1), np.full(shape, np.nan),
     )  # fmt: skip
 
@@ -228,30 +236,60 @@ def _exactly(part: Network, layer: str, task: _Task, i: int, known: dict[int, ex
     return known[i]
 
 
-def _approach(net: Network, task: _Task, number: int, i: int, candidates: int, out: _Found, progress: Progress) -> None:
-    """Nearest points of the input's own piece to images of every other label; the lower bounds come first."""
+def _read(net: Network, reference: Network, task: _Task, number: int, i: int, out: _Found, progress: Progress) -> None:
+    """What the reference makes of one preimage."""
+    seconds = min(task.seconds, progress.seconds_left)
+    x = task.X[i].numpy().ravel()
+    found = read_differently(net, reference, x, task.layers[number], task.domain, seconds, progress)
+    out.verdicts[number, i], out.answers[number, i] = found.verdict, found.answer
+    if found.point is not None:
+        out.points[number, i] = found.point.reshape(net.input_shape)
+
+
+def _approach(net: Network, task: _Task, number: int, i: int, out: _Found, progress: Progress) -> None:
+    """Nearest points of the input's own piece, or of all pieces, to images of every other label.
+
+    The images come in the order of their distance to the common solutions of the own piece's equations, which in the
+    own piece is a lower bound.
+    """
     own = task.X[i : i + 1]
     cell = _cell(net, own, task.layers[number], 0.0, progress)
     E = _independent(cell.equalities())
     Q = np.linalg.qr(E.T)[0] if len(E) else np.zeros((own.numel(), 0))
     flat = task.X.flatten(1).numpy()
-    least = np.linalg.norm((flat - flat[i]) @ Q, axis=1)  # distance to the equations' common solutions
+    least = np.linalg.norm((flat - flat[i]) @ Q, axis=1)
     nearest = np.inf
     for c, label in enumerate(task.classes):
         if label == task.labels[i]:
             continue
         best = np.inf
         rivals = np.flatnonzero(task.labels == label)
-        for j in rivals[np.argsort(least[rivals], kind="stable")][:candidates]:
+        for j in rivals[np.argsort(least[rivals], kind="stable")][: task.candidates]:
             progress.check()
-            if least[j] >= best:
+            if not task.whole and least[j] >= best:
                 break
-            lower, upper = _box(own, task.X[j : j + 1], task.given)
-            point = _project(cell, np.clip(flat[j], lower, upper), lower, upper, progress)[0]
+            if task.whole:
+                point, bound = _over_all(net, task, number, i, int(j), progress)
+            else:
+                lower, upper = _box(own, task.X[j : j + 1], task.given)
+                point, bound = _project(cell, np.clip(flat[j], lower, upper), lower, upper, progress)[0], 0.0
             distance = float(np.linalg.norm(point - flat[j]))
             if distance < best:
                 best = distance
                 out.distances[number, i, c], out.targets[number, i, c] = distance, j
+                out.bounds[number, i, c] = min(bound, distance)
             if distance < nearest:
                 nearest = distance
                 out.nearest[number, i] = point.reshape(out.nearest.shape[2:])
+
+
+def _over_all(net: Network, task: _Task, number: int, i: int, j: int, progress: Progress) -> tuple[np.ndarray, float]:
+    """The nearest point of the whole preimage, and the distance that no other undercuts."""
+    clock = Progress(max_seconds=min(task.seconds, progress.seconds_left), max_bytes=progress.max_bytes)
+    found = impostor(
+        net, task.X[i].numpy(), task.X[j].numpy(), layer=task.layers[number], domain=task.given, extent="nearest",
+        progress=clock,
+    )  # fmt: skip
+    if found.completeness is Completeness.INTERRUPTED:
+        raise KeyboardInterrupt
+    return found.impostor.ravel(), found.bound
