@@ -8,6 +8,7 @@ each array.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import io
 import json
@@ -221,7 +222,8 @@ def whole_file(target: Path) -> Iterator[Any]:
             os.fsync(file.fileno())
         partial.replace(target)
     except OSError as error:
-        raise ArgumentError(f"save: '{target}' cannot be written ({error.strerror}). Name another file.") from error
+        what = "Make room, or name another place." if error.errno == errno.ENOSPC else "Name another file."
+        raise ArgumentError(f"save: '{target}' cannot be written ({error.strerror}). {what}") from error
     finally:
         if partial.exists():
             partial.unlink()

@@ -330,6 +330,37 @@ def test_full_disk(net, X, tmp_path, monkeypatch):
     assert len(run("preimage_kind", net, X, folder=tmp_path, chunk=7, layer="relu1").kinds) == INPUTS
 
 
+def test_a_disk_that_is_really_full(tmp_path):
+    """On a small file system of its own, where the system lets one be mounted."""
+    (tmp_path / "disk").mkdir()
+    script = tmp_path / "full.py"
+    script.write_text(
+        textwrap.dedent("""
+        import subprocess, sys
+        import torch
+        torch.set_num_threads(1)
+        from plica.errors import ArgumentError
+        from plica.experiments.digits import digits_mlp
+        import plica
+        module, images = digits_mlp(0)
+        kinds = lambda: plica.run("preimage_kind", plica.load(module, (64,)), images.images[:300], folder=sys.argv[1],
+                                  chunk=10, layer="relu1")
+        try:
+            kinds()
+        except ArgumentError as error:
+            print(error)
+        subprocess.run(["mount", "-o", "remount,size=10m", sys.argv[1]], check=True)
+        print(kinds().completeness)
+    """)
+    )
+    shell = f"mount -t tmpfs -o size=60k tmpfs {tmp_path}/disk && exec {sys.executable} {script} {tmp_path}/disk"
+    done = subprocess.run(["unshare", "-m", "sh", "-c", shell], capture_output=True, text=True, check=False)
+    if "mount:" in done.stderr or "unshare" in done.stderr:
+        pytest.skip("no right to mount a file system here")
+    first, second = done.stdout.splitlines()
+    assert "(No space left on device). Make room" in first and second == "complete", done.stderr
+
+
 def test_file_size_limit(tmp_path):
     """A write that really fails: the system refuses files above some bytes."""
     pytest.importorskip("resource")
