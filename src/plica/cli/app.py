@@ -45,27 +45,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (
-    report,
-    model,
-    preimage,
-    union,
-    mixing,
-    moments,
-    noise,
-    attack,
-    transfer,
-    regions,
-    bounds,
-    units,
-    spectrum,
-    reproduce,
-    lipschitz,
-    proof,
-    results,
-    long_work,
-):
-    module.register(app)
+GROUPS = {
+    "Start here": (report, model),
+    "What can a layer not distinguish?": (preimage, union, mixing),
+    "Into how many linear pieces does the network fold its inputs?": (regions, bounds),
+    "How stable is it?": (spectrum, lipschitz),
+    "What does noise do?": (moments, noise),
+    "How near is the nearest mistake, and what do single units see?": (attack, transfer, units),
+    "Proof, results, long work, papers": (proof, results, long_work, reproduce),
+}
+for title, modules in GROUPS.items():
+    for module in modules:
+        known = len(app.registered_commands)
+        module.register(app)
+        for command in app.registered_commands[known:]:
+            command.rich_help_panel = title
 
 
 def _show_version(wanted: bool) -> None:
