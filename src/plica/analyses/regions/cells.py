@@ -8,7 +8,7 @@ import numpy as np
 
 from plica.analyses.regions import facets
 from plica.analyses.regions.planar_engine import Engine
-from plica.analyses.regions.planar_kernels import NONE
+from plica.analyses.regions.planar_join import makers, outlines
 from plica.analyses.regions.planar_mesh import Mesh, mesh_of
 from plica.analyses.regions.planar_state import Found
 from plica.analyses.regions.result import packed, unpacked
@@ -53,13 +53,11 @@ def listed_plane(engine: Engine, found: list[Found]) -> Listed:
     mesh = mesh_of(engine, found)
     units = tuple(stage.count for stage in engine.plan)
     codes, bits = _codes(engine, mesh, units)
-    after = np.arange(1, len(mesh.corners) + 1)
-    after[mesh.first[1:] - 1] = mesh.first[:-1]
-    layers, owners = _makers(engine, mesh.label)
+    areas, ends = outlines(mesh.vertices, mesh.corners, mesh.first)
+    layers, owners = makers(mesh.label, *_owners(engine))
     return Listed(
         engine.plan, units, codes, bits, mesh.vertices, mesh.error, mesh.first, mesh.corners, mesh.first,
-        np.arange(0, 2 * len(mesh.corners) + 1, 2), np.column_stack([mesh.corners, mesh.corners[after]]).ravel(),
-        layers, owners, facets.areas(mesh.vertices, mesh.corners, mesh.first) if len(mesh.first) > 1 else np.zeros(0),
+        np.arange(0, 2 * len(mesh.corners) + 1, 2), ends, layers, owners, areas,
     )  # fmt: skip
 
 
@@ -70,6 +68,8 @@ def _codes(engine: Engine, mesh: Mesh, units: tuple[int, ...]) -> tuple[np.ndarr
         rows = [engine.exact.branches(mesh.words[i], len(units)) for i in starts]
         return packed(np.array(rows, np.int16).reshape(len(rows), sum(units)), units)
     words = np.ascontiguousarray(mesh.words).view(np.uint8)
+    if all(count % 64 == 0 for count in units):
+        return words, (1,) * len(units)
     at, parts = 0, []
     for count in units:
         parts.append(words[:, at : at + (count + 7) // 8])
@@ -77,19 +77,21 @@ def _codes(engine: Engine, mesh: Mesh, units: tuple[int, ...]) -> tuple[np.ndarr
     return np.concatenate(parts, axis=1), (1,) * len(units)
 
 
-def _makers(engine: Engine, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Choice node and unit behind every side, -1 for sides of the domain."""
-    layers = np.where(label < 0, -1, label >> 48)
-    forms, owners = (label >> 24) & NONE, np.full(len(label), -1)
-    for i, stage in enumerate(engine.plan):
-        own = layers == i
+def _owners(engine: Engine) -> tuple[np.ndarray, np.ndarray]:
+    """Units of all forms, stage after stage, and where every stage's begin.
+
+    Sides of a stage of groups are called after a candidate among the values that the node reads, not after a form.
+    """
+    parts = []
+    for stage in engine.plan:
         if stage.binary:
-            owners[own] = stage.unit[forms[own]]
-        elif own.any():  # the form is the number of a candidate among the values that the node reads
-            group = np.full(int(stage.plus.max()) + 1, -1)
+            parts.append(stage.unit)
+        else:
+            group = np.full(int(stage.plus.max(initial=-1)) + 1, -1)
             group[stage.plus] = np.repeat(stage.unit, np.diff(stage.start))
-            owners[own] = group[forms[own]]
-    return layers, owners
+            parts.append(group)
+    start = np.cumsum([0, *(len(p) for p in parts)])
+    return np.concatenate([np.zeros(0, np.int64), *parts]), start
 
 
 def listed_solid(net: Network, solid: SolidRegions) -> Listed:

@@ -10,17 +10,19 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from plica.analyses.regions.planar_exact import Exact, ratio
 from plica.analyses.regions.planar_kernels import FULL, UNIT, pack_signs
-from plica.analyses.regions.planar_move import combine, compact, places
-from plica.analyses.regions.planar_rows import SAFE, TINY, FormBound, Pusher, Rows, choice_norm, choice_of
+from plica.analyses.regions.planar_move import carry, combine, compact, places, positive_norms
+from plica.analyses.regions.planar_rows import SAFE, TINY, FormBound, Pusher, Rows, choice_norm, choice_of, is_relu
 from plica.analyses.regions.planar_settle import Settler
 from plica.analyses.regions.planar_split import split_binary
 from plica.analyses.regions.planar_state import (
+    Ahead,
     Chunk,
     Found,
     Item,
@@ -33,7 +35,6 @@ from plica.analyses.regions.planar_state import (
     bytes_per_vertex,
     first_split,
     forms_are_units,
-    is_relu,
 )
 from plica.analyses.regions.solid_stages import stages
 from plica.core.choice import Piecewise
@@ -43,6 +44,7 @@ from plica.errors import BudgetReached, SolverError
 
 CHUNK = 1024
 CHUNK_BYTES = 1 << 24
+BENDS = 8  # rows are carried over a choice where cells fall into fewer parts than units / BENDS
 
 
 class Engine:
@@ -142,12 +144,15 @@ class Engine:
         chunk = self._open(item)
         if chunk is None:
             return
-        for split in self._split(chunk):
+        for i, split in enumerate(self._split(chunk)):
             cells = len(split.polygons)
+            if split.stage + split.done == len(self.plan):
+                self._open(Item(split, slice(0, cells), (*item.path, i)))
+                continue
             size = self.chunk if chunk.stage or cells > self.chunk else max(1, min(self.chunk, cells // 8))
-            items = [Item(split, slice(a, min(a + size, cells))) for a in range(0, cells, size)]
+            parts = [slice(a, min(a + size, cells)) for a in range(0, cells, size)]
             with self.lock:
-                self.items.extend(items)
+                self.items.extend(Item(split, part, (*item.path, i, part.start)) for part in parts)
 
     # --- from a split to the next stage -------------------------------------------------------------------------
 
@@ -163,17 +168,42 @@ class Engine:
         polygons = Polygons(p.offset[cells.start : cells.stop + 1] - a, index, p.label[a:b], p.words[cells])
         stage = s.stage + s.done
         if stage == len(self.plan):
-            self._finish(Found(X, keys, polygons))
+            self._finish(Found(X, keys, polygons, item.path))
             return None
-        rows = self._combine(s, used)
-        if s.done:
-            rows, base = self.pusher.push(rows, stage)
-            forms = self.pusher.forms[stage]
+        forms = self.pusher.forms[stage]
+        if s.ahead is not None:
+            rows, base = self._carry(s, s.ahead, used)
+        elif s.done:
+            rows, base = self.pusher.push(self._combine(s, used), stage)
         else:
+            rows = self._combine(s, used)
             base, forms = self._forms_again(rows, stage)
         with self.lock:
             self.tally.vertices += len(used)
         return Chunk(stage, rows, base, forms, not s.done, X, keys, polygons)
+
+    def _ahead(self, k: Chunk, parts: int) -> Ahead | None:
+        """Rows of the next stage at the vertices of a chunk, where those at new ones are made from them."""
+        link = self.pusher.links[k.stage]
+        if link is None or BENDS * parts > len(link.columns) * len(k.polygons):
+            return None
+        name = self.plan[k.stage].node.inputs[0]
+        Z, size = k.rows.values[name], np.empty(len(k.X))
+        positive_norms(Z, size)
+        rows = Rows({link.source: np.maximum(Z, 0.0)}, {link.source: k.rows.error[name]}, {link.source: size})
+        return Ahead(*self.pusher.push(rows, k.stage + 1), size)
+
+    def _carry(self, s: Split, ahead: Ahead, used: np.ndarray) -> tuple[Rows, np.ndarray]:
+        """Rows of the next stage after a split, and the `base` of its forms' bounds."""
+        link, name = self.pusher.links[s.stage], self.plan[s.stage].node.inputs[0]
+        assert link is not None  # else there is nothing ahead
+        n, after = len(used), link.target
+        rows, error, norm, base = np.empty((n, link.columns.shape[1])), np.empty(n), np.empty(n), np.empty(n)
+        old = (s.rows.values[name], s.rows.error[name], s.rows.norm[name])
+        there = (ahead.rows.values[after], ahead.rows.error[after], ahead.rows.norm[after], ahead.base, ahead.size)
+        carry(used, len(s.X), old, there, s.new.source, s.new.weights, (link.columns, *link.bound),
+              (rows, error, norm, base))  # fmt: skip
+        return Rows({after: rows}, {after: error}, {after: norm}), base
 
     def _forms_again(self, rows: Rows, stage: int) -> tuple[np.ndarray, FormBound]:
         """Bounds of forms whose values were combined: each unit within its row's error."""
@@ -245,11 +275,14 @@ class Engine:
                     "A kernel of the plane's regions ran out of room: a fault of plica, please report it."
                 )
             splits = after_split(k, out) if emit else []
+            if k.stage < len(self.plan) - 1 and len(splits) == 1 and splits[0].done:
+                splits = [replace(splits[0], ahead=self._ahead(k, len(splits[0].polygons)))]
         if len(doubt):
             more, exact = self.settler.split(k, doubt, emit=emit)
             total, splits = total + more, splits + exact
+        unfinished = sum(len(s.polygons) for s in splits if not s.done)
         with self.lock:
-            self.tally.cells[k.stage] += total
+            self.tally.cells[k.stage] += total - unfinished
             self.tally.count += 0 if emit else total
         return splits
 

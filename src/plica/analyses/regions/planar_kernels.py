@@ -35,13 +35,15 @@ import numpy as np
 from numba import njit, uint64
 
 FAST: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+PART: dict[str, Any] = FAST | {"forceinline": True}  # parts of larger kernels: passing tuples of arrays costs more
 UNIT = 2.0**-53
 MOST = 256  # forms that cut one cell at a time; what is left is cut in the next round
 NONE = 0xFFFFFF
+KAPPA = 8.0  # more than any sum of |weights|: at most 7 for a point of a cell and three corners as `frame` takes them
 DOUBT, FULL = -1, -2  # what a kernel answers instead of a size: floats do not tell; an array is too short
 
 
-@njit(**FAST)
+@njit(**PART)
 def low_bit(x):
     """Number of trailing zeros of a nonzero word."""
     c = 0
@@ -120,7 +122,7 @@ def longer2(a, n):
     return b
 
 
-@njit(**FAST)
+@njit(**PART)
 def frame(m, k, P, W, off, most, G, corner):
     """Three corners of a large triangle, and the gradients of the cell's forms with their errors.
 
@@ -161,7 +163,7 @@ def frame(m, k, P, W, off, most, G, corner):
         G[j, 3], G[j, 4], G[j, 5], G[j, 6] = gx, gy, upper, error if good else np.inf
 
 
-@njit(**FAST)
+@njit(**PART)
 def on_side(a, b, j, P, W, off, G, out):
     """Vertex on the old side from corner a to b by form j: fills weights and bounds; False when floats do not tell."""
     za, zb = W[a, j], W[b, j]
@@ -184,7 +186,7 @@ def on_side(a, b, j, P, W, off, G, out):
     return True
 
 
-@njit(**FAST)
+@njit(**PART)
 def inside(i, j, corner, P, off, G, out):
     """Vertex on the lines of forms i and j inside the cell; as `on_side`."""
     w0 = G[i, 1] * G[j, 2] - G[i, 2] * G[j, 1]
@@ -194,7 +196,7 @@ def inside(i, j, corner, P, off, G, out):
     w0, w1 = w0 / total, w1 / total
     w2 = 1.0 - w0 - w1
     kappa = 1.0001 * (abs(w0) + abs(w1) + abs(w2))
-    if not kappa < 1e3:
+    if not kappa < KAPPA:
         return False
     ri = abs(w0 * G[i, 0] + w1 * G[i, 1] + w2 * G[i, 2])
     ri += kappa * (8.0 * UNIT * (abs(G[i, 0]) + abs(G[i, 1]) + abs(G[i, 2])) + off[i])
@@ -218,18 +220,30 @@ def inside(i, j, corner, P, off, G, out):
     return True
 
 
-@njit(**FAST)
+@njit(**PART)
+def inherit(x, u, w, j, plus, minus):
+    """Signs of new vertex x that follow from its neighbours u and w; whether others than form j's are left open."""
+    left = uint64(0)
+    for word in range(plus.shape[1]):
+        pu, nu, pw, nw = plus[u, word], minus[u, word], plus[w, word], minus[w, word]
+        plus[x, word], minus[x, word] = (pu | pw) & ~(nu | nw), (nu | nw) & ~(pu | pw)
+        open_ = (pu & nw) | (nu & pw)
+        if word == j >> 6:
+            open_ &= ~(uint64(1) << uint64(j & 63))
+        left |= open_
+    return left != 0
+
+
+@njit(**PART)
 def signs_at(x, u, w, j, base, cell, weights, signs):
-    """Signs of all forms at new vertex x between u and w: inherited, or evaluated where u and w differ."""
+    """Signs of the forms that differ at the neighbours u and w of new vertex x, evaluated; whether all are sure."""
     fa, fb, fc, three = base
     _, W, off, G, _ = cell
     plus, minus = signs
     w0, w1, w2, delta, kappa = weights[0], weights[1], weights[2], weights[3], weights[6]
     sure = True
     for word in range(plus.shape[1]):
-        pu, nu, pw, nw = plus[u, word], minus[u, word], plus[w, word], minus[w, word]
-        p, q = (pu | pw) & ~(nu | nw), (nu | nw) & ~(pu | pw)
-        open_ = (pu & nw) | (nu & pw)
+        open_ = (plus[u, word] & minus[w, word]) | (minus[u, word] & plus[w, word])
         if word == j >> 6:
             open_ &= ~(uint64(1) << uint64(j & 63))
         while open_:
@@ -243,21 +257,21 @@ def signs_at(x, u, w, j, base, cell, weights, signs):
             if three:
                 error += 16.0 * UNIT * kappa * (abs(W[fa, f]) + abs(W[fb, f]) + abs(W[fc, f]))
             if value > error:
-                p |= uint64(1) << uint64(b)
+                plus[x, word] |= uint64(1) << uint64(b)
             elif value < -error:
-                q |= uint64(1) << uint64(b)
+                minus[x, word] |= uint64(1) << uint64(b)
             else:
                 sure = False
-        plus[x, word], minus[x, word] = p, q
     return sure
 
 
-@njit(**FAST)
+@njit(**PART)
 def cut(piece, size, j, m, k, cell, tables, made, halves):
     """Split a piece by form j into `above` and `below` (vertices, sides); returns their sizes, DOUBT or FULL.
 
     piece (2, *): local vertices and side labels (side < m: an old side, else m + form). Vertices new to the cell are
-    made once for each (side, form): `table` finds them again.
+    made once for each (side, form): `table` finds them again. made: number of vertices; whether places are wanted also
+    where all signs are inherited (a crossing of lines inside then needs no float: signs alone prove it).
     """
     P, W, off, G, corner = cell
     plus, minus, table, weights, source = tables
@@ -283,17 +297,19 @@ def cut(piece, size, j, m, k, cell, tables, made, halves):
                 x = made[0]
                 made[0] += 1
                 table[side * k + j] = x
-                if side < m:
-                    fa, fb, fc = side, side + 1 if side + 1 < m else 0, 0
-                    sure = on_side(fa, fb, j, P, W, off, G, weights[x])
-                else:
-                    fa, fb, fc = corner[0], corner[1], corner[2]
-                    sure = inside(side - m, j, corner, P, off, G, weights[x])
-                source[x, 0], source[x, 1], source[x, 2] = fa, fb, fc if side >= m else -1
-                source[x, 3], source[x, 4] = j, side - m if side >= m else -1
-                base = (fa, fb, fc, side >= m)
-                if not sure or not signs_at(x, u, w, j, base, cell, weights[x], (plus, minus)):
-                    return DOUBT, DOUBT
+                left = inherit(x, u, w, j, plus, minus)
+                if left or made[1]:
+                    if side < m:
+                        fa, fb, fc = side, side + 1 if side + 1 < m else 0, 0
+                        sure = on_side(fa, fb, j, P, W, off, G, weights[x])
+                    else:
+                        fa, fb, fc = corner[0], corner[1], corner[2]
+                        sure = inside(side - m, j, corner, P, off, G, weights[x])
+                    source[x, 0], source[x, 1], source[x, 2] = fa, fb, fc if side >= m else -1
+                    source[x, 3], source[x, 4] = j, side - m if side >= m else -1
+                    base = (fa, fb, fc, side >= m)
+                    if not sure or (left and not signs_at(x, u, w, j, base, cell, weights[x], (plus, minus))):
+                        return DOUBT, DOUBT
             above[0, n_above], above[1, n_above] = x, m + j if su > 0 else side
             below[0, n_below], below[1, n_below] = x, side if su > 0 else m + j
             n_above, n_below = n_above + 1, n_below + 1

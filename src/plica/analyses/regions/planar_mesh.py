@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from plica.analyses.regions.planar_engine import Engine
 from plica.analyses.regions.planar_exact import Point
+from plica.analyses.regions.planar_join import numbered, renumber
 from plica.analyses.regions.planar_kernels import MOST, UNIT
 from plica.analyses.regions.planar_state import Found
 
@@ -47,18 +48,21 @@ def mesh_of(engine: Engine, found: list[Found]) -> Mesh:
     if not found:
         none = np.zeros(0, np.int64)
         return Mesh(np.zeros((0, 2)), np.zeros(0), np.zeros(1, np.int64), none, none, np.zeros((0, 0), np.uint64))
+    found = sorted(found, key=lambda f: f.path)
     before = np.cumsum([0, *(len(f.X) for f in found)])
     sides = np.cumsum([0, *(f.polygons.offset[-1] for f in found)])
+    number, chosen = numbered(np.concatenate([f.keys for f in found]))
+    corners = np.empty(sides[-1], np.int64)
+    for f, b, a, z in zip(found, before, sides, sides[1:], strict=False):
+        renumber(f.polygons.index, number, b, corners[a:z])
     first = np.concatenate(
         [np.zeros(1, np.int64), *(f.polygons.offset[1:] + s for f, s in zip(found, sides, strict=False))]
     )
-    index = np.concatenate([f.polygons.index + b for f, b in zip(found, before, strict=False)])
     label = np.concatenate([f.polygons.label for f in found])
     words = np.concatenate([f.polygons.words for f in found])
-    X = np.concatenate([f.X for f in found])
-    _, chosen, number = np.unique(np.concatenate([f.keys for f in found]), return_index=True, return_inverse=True)
-    vertices, corners = X[chosen, :2], number[index]
-    error = X[chosen, 2] + X[chosen, 4] + 4.0 * UNIT * np.abs(vertices).max(axis=1)
+    X = np.concatenate([f.X for f in found])[chosen]
+    vertices = np.ascontiguousarray(X[:, :2])
+    error = X[:, 2] + X[:, 4] + 4.0 * UNIT * np.abs(vertices).max(axis=1)
     mesh = Mesh(vertices, error, first, corners, label, words)
     # Two names for one vertex arise only where a cell was done in integers or in rounds: elsewhere a third line through
     # a vertex would have been in doubt.

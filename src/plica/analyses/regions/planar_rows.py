@@ -10,12 +10,13 @@ Cauchy-Schwarz); a choice node with its right branches is a diagonal or a select
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
+from plica.analyses.regions.planar_kernels import KAPPA, UNIT
 from plica.analyses.regions.solid_stages import Stage
 from plica.core.affine import Affine, Dense, Gather, Scale, evaluate, to_numpy
 from plica.core.choice import MaxOver, Piecewise
@@ -157,6 +158,26 @@ class FormBound:
     rounding: float
 
 
+@dataclass(frozen=True, eq=False)
+class Link:
+    """The dense node between two rectified stages, where rows can be carried over the choice.
+
+    Attributes
+    ----------
+    source, target : str
+        The values before and after it.
+    columns : ndarray, shape (inputs, outputs)
+        Transposed weight.
+    bound : tuple of float
+        Spectral norm, norm of the absolute values, norm of the bias, rounding.
+    """
+
+    source: str
+    target: str
+    columns: np.ndarray
+    bound: tuple[float, float, float, float]
+
+
 @dataclass(eq=False)
 class Pusher:
     """Pushes rows through the affine nodes of a stage; knows the norms of every node."""
@@ -167,6 +188,7 @@ class Pusher:
     nodes: dict[str, NodeBound] = field(default_factory=dict)
     reach: dict[str, float] = field(default_factory=dict)
     forms: list[FormBound] = field(default_factory=list)
+    links: list[Link | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.reach[INPUT] = 1.0
@@ -179,6 +201,27 @@ class Pusher:
             source = stage.node.inputs[0]
             self.reach[stage.node.name] = choice_norm(choice_of(stage)) * self.reach[source] * SAFE
             self.forms.append(self._form_bound(stage))
+        self.links = [self._link(i) for i in range(len(self.plan))]
+        for i, link in enumerate(self.links):
+            if link is not None:
+                self.forms[i + 1] = _for_carried(self.forms[i + 1], link)
+
+    def _link(self, i: int) -> Link | None:
+        """What is between stage i and the next, if that is one dense node and nothing else is kept."""
+        if i + 1 == len(self.plan) or len(self.plan[i + 1].before) != 1:
+            return None
+        stage, after = self.plan[i], self.plan[i + 1]
+        node = after.before[0]
+        names = [INPUT, *(n.name for n in self.net.nodes)]
+        if set(names[: names.index(after.node.name)]) & after.keep or not is_relu(stage.node.op):
+            return None
+        if not isinstance(node.op, Dense) or len(node.op.input_shape) != 1 or node.inputs != (stage.node.name,):
+            return None
+        if after.node.inputs[0] != node.name or stage.node.inputs[0] in stage.keep:
+            return None
+        n = self.nodes[node.name]
+        columns = np.ascontiguousarray(to_numpy(node.op.weight).T)
+        return Link(stage.node.name, node.name, columns, (n.spectral[0], n.absolute[0], n.offset, n.rounding))
 
     def _form_bound(self, stage: Stage) -> FormBound:
         """Bounds of the forms of a stage, unit by unit where the last node has a weight."""
@@ -217,6 +260,20 @@ class Pusher:
         forms = self.forms[index]
         base = (error[forms.source] + forms.rounding * norm[forms.source]) * SAFE
         return Rows(flat, {k: error[k] for k in kept}, {k: norm[k] for k in kept}), base
+
+
+def is_relu(op: object) -> bool:
+    """Whether a node is max(., 0)."""
+    if not isinstance(op, Piecewise) or len(op.knots) != 1 or bool((op.knots[0] != 0).any()):
+        return False
+    return bool((op.slopes[0] == 0).all() and (op.slopes[1] == 1).all() and (op.intercepts == 0).all())
+
+
+def _for_carried(forms: FormBound, link: Link) -> FormBound:
+    """Room in the bounds for what carried rows do to a bias (`planar_move`; sums of weights are below KAPPA)."""
+    rounding, few = link.bound[3], UNIT * (len(link.columns) + 32)
+    factor = KAPPA * (rounding + 2.0 * few) + few
+    return replace(forms, offset=forms.offset * max(1.0, factor / rounding) * SAFE)
 
 
 def _weighed(factors: tuple[float, ...], rows: list[np.ndarray]) -> np.ndarray:

@@ -18,6 +18,7 @@ from plica.analyses.regions.planar_kernels import (
     FULL,
     MOST,
     NONE,
+    PART,
     cut,
     frame,
     longer1,
@@ -27,7 +28,7 @@ from plica.analyses.regions.planar_kernels import (
 )
 
 
-@njit(**FAST)
+@njit(**PART)
 def columns_of(c, offset, index, POS, NEG, cols, sure):
     """Forms that cut a cell (the first MOST of them), how many there are, and the pattern words of the others."""
     k, total = 0, 0
@@ -47,7 +48,7 @@ def columns_of(c, offset, index, POS, NEG, cols, sure):
     return k, total
 
 
-@njit(**FAST)
+@njit(**PART)
 def gather(c, k, cell, chunk, bounds, cols, plus, minus):
     """Values, errors and signs of the forms that cut a cell, and the places of its corners."""
     offset, index, _, X, POS, NEG, C = chunk
@@ -72,7 +73,7 @@ def gather(c, k, cell, chunk, bounds, cols, plus, minus):
         most[b] = 1.0001 * row[cols[b]] * reach
 
 
-@njit(**FAST)
+@njit(**PART)
 def first_mixed(piece, size, words, plus, minus, ors):
     """Lowest form with both signs at the vertices of a piece, or -1; `ors` gets the positive words."""
     found = -1
@@ -87,7 +88,7 @@ def first_mixed(piece, size, words, plus, minus, ors):
     return found
 
 
-@njit(**FAST)
+@njit(**PART)
 def put_vertices(m, first, index, work, keys, code, out):
     """Append the new vertices of a cell to the table; a name of a vertex is a hash of what it was made from."""
     source, names, count = out.source, out.names, out.at[2]
@@ -111,7 +112,7 @@ def put_vertices(m, first, index, work, keys, code, out):
     out.at[2] = count + work.made[0] - m
 
 
-@njit(**FAST)
+@njit(**PART)
 def mix(x):
     """A scrambled word (the finaliser of splitmix64; Steele, Lea, Flood, 2014)."""
     x = uint64(x)
@@ -168,7 +169,7 @@ def make_work(m, k, words):
         np.empty(MOST, np.int64), np.empty(words, np.uint64), np.empty(8, np.uint64), np.empty((m, 5)),
         np.empty((m, MOST)), np.empty(MOST), np.empty(MOST), np.empty((MOST, 7)), np.empty(3, np.int64),
         np.zeros((most, bits), np.uint64), np.zeros((most, bits), np.uint64), np.empty((most, 8)),
-        np.empty((most, 5), np.int64), np.empty((m + k) * k + 1, np.int64), np.zeros(1, np.int64),
+        np.empty((most, 5), np.int64), np.empty((m + k) * k + 1, np.int64), np.zeros(2, np.int64),
         np.empty((2, (k + 3) * (m + k + 4)), np.int64), np.empty(MOST + 3, np.int64),
         np.empty((2, m + k + 4), np.int64), np.empty((2, m + k + 4), np.int64),
     )  # fmt: skip
@@ -202,7 +203,7 @@ def out_for(out, m, k):
     )  # fmt: skip
 
 
-@njit(**FAST)
+@njit(**PART)
 def has_room(out, cells, sides, made):
     """Whether so many cells, sides of cells and new vertices fit into all arrays."""
     return (
@@ -213,7 +214,7 @@ def has_room(out, cells, sides, made):
     )
 
 
-@njit(**FAST)
+@njit(**PART)
 def put_part(piece, size, c, k, base, labels, work, out, chunk):
     """Append a part of a cell; `base` is the number of the cell's first new vertex, `labels` that of its forms."""
     offset, index, label = chunk[0], chunk[1], chunk[2]
@@ -223,7 +224,8 @@ def put_part(piece, size, c, k, base, labels, work, out, chunk):
         x, side = piece[0, i], piece[1, i]
         out.vertex[on + i] = index[first + x] if x < m else base + x - m
         out.label[on + i] = label[first + side] if side < m else labels + (work.cols[side - m] << 24) + NONE
-    out.words[oc] = work.sure
+    for w in range(len(work.sure)):
+        out.words[oc, w] = work.sure[w]
     for b in range(k):
         f = work.cols[b]
         out.words[oc, f >> 6] |= ((work.ors[b >> 6] >> uint64(b & 63)) & uint64(1)) << uint64(f & 63)
@@ -231,7 +233,7 @@ def put_part(piece, size, c, k, base, labels, work, out, chunk):
     out.offset[oc + 1] = on + size
 
 
-@njit(**FAST)
+@njit(**PART)
 def divide(c, k, emit, labels, work, out, chunk, bounds):
     """Cut a cell by k forms, depth first; returns the number of its parts, DOUBT or FULL."""
     offset, X = chunk[0], chunk[3]
@@ -240,8 +242,9 @@ def divide(c, k, emit, labels, work, out, chunk, bounds):
     plus, minus = work.plus[:, :words], work.minus[:, :words]
     gather(c, k, (work.P, work.W, work.off, work.most), chunk, bounds, work.cols, plus, minus)
     frame(m, k, work.P, work.W, work.off, work.most, work.G, work.corner)
-    work.table[: (m + k) * k] = -1
-    work.made[0] = m
+    for i in range((m + k) * k):
+        work.table[i] = -1
+    work.made[0], work.made[1] = m, emit
     cell = (work.P, work.W, work.off, work.G, work.corner)
     tables = (plus, minus, work.table, work.weights, work.source)
     start, stack, above, below = work.start, work.stack, work.above, work.below
@@ -316,9 +319,9 @@ def split_binary(chunk, bounds, labels, cells, emit, keys, code):
             bigger.cols[:], bigger.sure[:] = work.cols, work.sure
             work = bigger
         if emit:
-            out = out_for(out, m, k)
-            if not has_room(out, out.at[0] + 1, out.at[1] + m, out.at[2]):
-                return FULL, trimmed(out), doubt[:nd]
+            new = 2 * k + k * (k - 1) // 2
+            if not has_room(out, out.at[0] + 2 + new, out.at[1] + m + 8 * k + 4 * new, out.at[2] + new):
+                out = out_for(out, m, k)
         before = (out.at[0], out.at[1])
         if k == 0:
             parts = 1
@@ -334,20 +337,21 @@ def split_binary(chunk, bounds, labels, cells, emit, keys, code):
             continue
         total += parts
         if emit:
-            out.parent[before[0] : out.at[0]] = c
-            out.more[before[0] : out.at[0]] = cuts > k
+            for i in range(before[0], out.at[0]):
+                out.parent[i], out.more[i] = c, cuts > k
             if k > 0:
                 put_vertices(m, first, index, work, keys, code, out)
     return total, trimmed(out), doubt[:nd]
 
 
-@njit(**FAST)
+@njit(**PART)
 def copy_cell(c, first, m, sure, out, chunk):
     """Append a cell that nothing cuts."""
     oc, on = out.at[0], out.at[1]
     for i in range(m):
         out.vertex[on + i], out.label[on + i] = chunk[1][first + i], chunk[2][first + i]
-    out.words[oc] = sure
+    for w in range(len(sure)):
+        out.words[oc, w] = sure[w]
     out.at[0], out.at[1] = oc + 1, on + m
     out.offset[oc + 1] = on + m
 

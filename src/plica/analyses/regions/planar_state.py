@@ -70,6 +70,24 @@ class Polygons:
 
 
 @dataclass(frozen=True, eq=False)
+class Ahead:
+    """Rows of the next stage at the vertices before a split, from which those at new ones follow; see `planar_move`.
+
+    Attributes
+    ----------
+    rows : Rows
+    base : ndarray, shape (V,)
+        Of the forms' bounds.
+    size : ndarray, shape (V,)
+        Norms after the choice.
+    """
+
+    rows: Rows
+    base: np.ndarray
+    size: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Split:
     """Cells after a stage, before the choice is applied to their vertices.
 
@@ -87,6 +105,8 @@ class Split:
     new : New
     done : bool
         False when the cells are to be cut by more forms of the same stage.
+    ahead : Ahead or None
+        Where the next rows are made from those of the next stage, not from `rows` by a product.
     """
 
     stage: int
@@ -96,14 +116,16 @@ class Split:
     polygons: Polygons
     new: New
     done: bool = True
+    ahead: Ahead | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """Some cells of a split that wait for the next stage."""
+    """Some cells of a split that wait for the next stage; `path` says which, whoever takes them and when."""
 
     split: Split
     cells: slice
+    path: tuple[int, ...] = ()
 
 
 @dataclass(eq=False)
@@ -122,11 +144,12 @@ class Chunk:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Finished cells: x, y, delta, rho, eps of their vertices, keys, polygons."""
+    """Finished cells: x, y, delta, rho, eps of their vertices, keys, polygons; paths as in `Item` are their order."""
 
     X: np.ndarray
     keys: np.ndarray
     polygons: Polygons
+    path: tuple[int, ...] = ()
 
 
 def first_split(net: Network, window: Window, radius: float) -> Split:
@@ -177,13 +200,6 @@ def forms_are_units(stage: Stage) -> bool:
     return isinstance(stage.node.op, Piecewise) and stage.forms == units and not stage.knot.any()
 
 
-def is_relu(op: object) -> bool:
-    """Whether a node with the knot 0 is max(., 0)."""
-    if not isinstance(op, Piecewise):
-        return False
-    return bool((op.slopes[0] == 0).all() and (op.slopes[1] == 1).all() and (op.intercepts == 0).all())
-
-
 def is_float(a: int, b: int) -> bool:
     """Whether a / b is a float exactly."""
     value = ratio(a, b)
@@ -194,7 +210,9 @@ def is_float(a: int, b: int) -> bool:
 
 
 def bytes_per_vertex(net: Network, stage: Stage) -> int:
-    """Bytes of a vertex's rows at a stage."""
+    """Bytes of a vertex's rows at a stage: the values that exist there and that it or later nodes read."""
     assert isinstance(stage.node.op, Choice)
-    names = {stage.node.inputs[0], *stage.keep} & {INPUT, *(node.name for node in net.nodes)}
+    order = [INPUT, *(node.name for node in net.nodes)]
+    there = order[: order.index(stage.node.name)]
+    names = {stage.node.inputs[0], *stage.keep} & set(there)
     return 8 * sum(math.prod(net.shape_of(name)) for name in names)
