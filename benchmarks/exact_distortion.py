@@ -1,10 +1,14 @@
-"""Proven smallest perturbations: this library's search against a mixed-integer program of the same network in HiGHS.
+"""Proven smallest perturbations: this library's search, and the same questions to HiGHS and to Marabou in one run.
 
-    python benchmarks/exact_distortion.py --images 20 --norm inf --seconds 30
+    python benchmarks/exact_distortion.py --images 20 --norm inf --milp
+    python benchmarks/exact_distortion.py --images 10 --norm inf --marabou ENVIRONMENT/bin/python --asked 5
+    python benchmarks/exact_distortion.py --net mnist --data DATA --images 100 --norm 2 --seconds 30
+    python benchmarks/exact_distortion.py --net DATA/mnist_fc/mnist-net_256x2.onnx --data DATA --images 24 --seconds 10
 
-Digits 64-64-64-10 is trained here (scikit-learn's digits). Both get the same misclassified point as an upper bound. The
-program has one binary per unit that interval bounds leave open; it exists for the norms inf and 1 (HiGHS solves no
-quadratic programs with integers). Its bound is a float within HiGHS' tolerances; this library's is proven.
+The networks digits 64-64-64-10 and MNIST 784-64-64-10 are trained here; DATA holds mnist.npz. All get the same
+misclassified point as an upper bound. HiGHS' program has one binary per unit that interval bounds leave open; it is for
+the norms inf and 1 (HiGHS solves no quadratic programs with integers), Marabou (PyPI, maraboupy 2.0.0) for inf. Their
+answers are floats within tolerances, and are asserted to agree; this library's are proven.
 """
 
 from __future__ import annotations
@@ -13,25 +17,34 @@ import argparse
 import itertools
 import json
 import time
+from pathlib import Path
 
-import highspy
 import numpy as np
-import scipy.sparse as sp
 import torch
+from exact_rivals import layers_of, marabou, milp
 from torch import nn
 
 import plica
-from plica.analyses.adversarial.exact import prepare, smallest
+from plica.analyses.adversarial.exact import Bracket, prepare, smallest
 from plica.core.progress import Progress
 from plica.experiments.digits import digits_images
 
 NORMS = {"2": 2.0, "inf": float("inf"), "1": 1.0}
+AGREE = 1e-4  # relative difference of a rival's answer that its tolerances explain
 
 
-def trained(sizes=(64, 64, 64, 10), epochs=150):
-    """A ReLU network on the digits."""
-    data = digits_images("train")
-    X, Y = torch.from_numpy(data.images).float(), torch.from_numpy(data.labels)
+class CpuProgress(Progress):
+    """A budget of CPU time, which other work on the machine does not use up."""
+
+    @property
+    def seconds(self) -> float:
+        """CPU seconds since the start."""
+        return time.process_time() - self.started
+
+
+def trained(sizes, images, labels, epochs):
+    """A ReLU network."""
+    X, Y = torch.from_numpy(images).float(), torch.from_numpy(labels)
     torch.manual_seed(0)
     parts = [part for a, b in itertools.pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())]
     module = nn.Sequential(*parts[:-1])
@@ -44,133 +57,95 @@ def trained(sizes=(64, 64, 64, 10), epochs=150):
     return module.eval()
 
 
-def layers_of(module):
-    return [
-        (m.weight.detach().double().numpy(), m.bias.detach().double().numpy()) for m in module if hasattr(m, "weight")
-    ]
+def subject(name: str, data: Path | None, count: int):
+    """The network, its module where there is one, and test images with labels."""
+    if name == "digits":
+        some, test = digits_images("train"), digits_images("test")
+        module = trained((64, 64, 64, 10), some.images, some.labels, 150)
+        return plica.load(module, (64,)), module, test.images[:count], test.labels[:count]
+    z = np.load(data / "mnist.npz")
+    X, Y = z["test_images"][:count].reshape(-1, 784) / 255.0, z["test_labels"][:count].astype(np.int64)
+    if name == "mnist":
+        images, labels = z["train_images"].reshape(-1, 784) / 255.0, z["train_labels"].astype(np.int64)
+        module = trained((784, 64, 64, 10), images, labels, 4)
+        return plica.load(module, (784,)), module, X, Y
+    net = plica.load(name)
+    return net, None, X.reshape(-1, *net.input_shape), Y
 
 
-def milp(layers, x, label, norm, radius, seconds):
-    """Smallest distance over all targets by one program per target; (lower bound, distance)."""
-    best, lower = radius, np.inf
-    for target in range(len(layers[-1][1])):
-        if target != label:
-            low, high = _one(layers, x, label, target, norm, best, seconds)
-            best, lower = min(best, high), min(lower, low)
-    return min(lower, best), best
+def asked(args, layers, x, label: int, b: Bracket) -> dict:
+    """The rivals' answers to the question of one bracket, asserted to agree."""
+    row, start = {}, time.process_time()
+    if args.milp:
+        low, high = milp(layers, x, label, args.norm, b.distance * 1.001, args.seconds)
+        row |= {"milp": (low, high), "milp_cpu": time.process_time() - start}
+        assert low <= b.distance * (1 + AGREE), (low, b.distance)
+        assert high >= b.lower_bound * (1 - AGREE), (high, b.lower_bound)
+    if args.marabou and args.norm == "inf":
+        queries = []
+        others = [t for t in range(len(layers[-1][1])) if t != label]
+        for radius, targets in ((b.lower_bound * (1 - 1e-3), others), (b.distance * (1 + 1e-3), [b.target])):
+            low, high = np.maximum(0, x - radius), np.minimum(1, x + radius)
+            for t in targets:
+                query = {"low": low.tolist(), "high": high.tolist(), "label": label, "target": t}
+                queries.append({**query, "seconds": args.seconds})
+        told, row["marabou_cpu"] = marabou(args.marabou, layers, queries)
+        codes = [a["code"] for a in told]
+        row["marabou"] = codes.count("TIMEOUT")
+        assert "sat" not in codes[:-1], codes
+        assert codes[-1] != "unsat", codes
+    return row
 
 
-def _one(layers, x, label, target, norm, radius, seconds):
-    n = len(x)
-    low, high = np.maximum(-x, -radius), np.minimum(1 - x, radius)
-    columns, cost, kinds = [], [], []  # (lower, upper) per variable
-
-    def variables(count, lower, upper, price=0.0, integer=False):
-        start = len(columns)
-        columns.extend(zip(np.broadcast_to(lower, count), np.broadcast_to(upper, count), strict=True))
-        cost.extend([price] * count)
-        kinds.extend([integer] * count)
-        return np.arange(start, start + count)
-
-    rows, least, most = [], [], []
-
-    def row(entries, lower, upper):
-        rows.append(entries)
-        least.append(lower)
-        most.append(upper)
-
-    source = variables(n, low, high)
-    if norm == "inf":
-        t = variables(1, 0.0, radius, 1.0)[0]
-        for i in range(n):
-            row([(source[i], 1.0), (t, -1.0)], -np.inf, 0.0)
-            row([(source[i], -1.0), (t, -1.0)], -np.inf, 0.0)
-    else:
-        size = variables(n, 0.0, np.maximum(-low, high), 1.0)
-        for i in range(n):
-            row([(source[i], 1.0), (size[i], -1.0)], -np.inf, 0.0)
-            row([(source[i], -1.0), (size[i], -1.0)], -np.inf, 0.0)
-    centre = x
-    for W, b in layers[:-1]:
-        q = W @ centre + b
-        below = np.maximum(W, 0) @ low + np.minimum(W, 0) @ high + q
-        above = np.maximum(W, 0) @ high + np.minimum(W, 0) @ low + q
-        out = variables(len(b), np.maximum(below, 0), np.maximum(above, 0))
-        for j in range(len(b)):
-            z = [(source[i], -W[j, i]) for i in np.flatnonzero(W[j])]
-            if below[j] >= 0:
-                row([(out[j], 1.0), *z], q[j], q[j])
-            elif above[j] > 0:
-                s = variables(1, 0.0, 1.0, integer=True)[0]
-                row([(out[j], 1.0), *z], q[j], np.inf)
-                row([(out[j], 1.0), *z, (s, -below[j])], -np.inf, q[j] - below[j])
-                row([(out[j], 1.0), (s, -above[j])], -np.inf, 0.0)
-        low, high, source, centre = np.maximum(below, 0), np.maximum(above, 0), out, np.zeros(len(b))
-    W, b = layers[-1]
-    g = W[target] - W[label]
-    row([(source[i], g[i]) for i in np.flatnonzero(g)], b[label] - b[target], np.inf)
-    return _highs(columns, cost, kinds, rows, least, most, seconds)
-
-
-def _highs(columns, cost, kinds, rows, least, most, seconds):
-    place = [(r, c, v) for r, entries in enumerate(rows) for c, v in entries]
-    r, c, v = zip(*place, strict=True)
-    A = sp.csr_array(sp.coo_array((v, (r, c)), shape=(len(rows), len(columns))))
-    model = highspy.HighsLp()
-    model.num_col_, model.num_row_ = len(columns), len(rows)
-    model.col_cost_ = np.array(cost)
-    model.col_lower_, model.col_upper_ = (np.array(side) for side in zip(*columns, strict=True))
-    model.row_lower_, model.row_upper_ = np.array(least), np.array(most)
-    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    model.a_matrix_.start_, model.a_matrix_.index_, model.a_matrix_.value_ = A.indptr, A.indices, A.data
-    model.integrality_ = [highspy.HighsVarType.kInteger if k else highspy.HighsVarType.kContinuous for k in kinds]
-    solver = highspy.Highs()
-    for name, setting in {"output_flag": False, "threads": 1, "time_limit": seconds, "mip_rel_gap": 1e-7}.items():
-        solver.setOptionValue(name, setting)
-    solver.passModel(model)
-    solver.run()
-    status, info = solver.getModelStatus(), solver.getInfo()
-    if status == highspy.HighsModelStatus.kInfeasible:
-        return np.inf, np.inf
-    done = status == highspy.HighsModelStatus.kOptimal
-    return (info.objective_function_value if done else max(0.0, info.mip_dual_bound),
-            info.objective_function_value if done else np.inf)  # fmt: skip
+def told(rows: list[dict], each: float) -> None:
+    """Print the summary."""
+    cpu = np.array([r["cpu"] for r in rows])
+    share = np.array([r["lower"] / r["distance"] for r in rows])
+    print(
+        f"attack {each:.3f} CPU s an image; proven {sum(r['proven'] for r in rows)} of {len(rows)}; CPU s median "
+        f"{np.median(cpu):.3f}, mean {cpu.mean():.3f}, largest {cpu.max():.3f}; lower bound at least 0.85 of the "
+        f"distance: {(share >= 0.85).sum()}, least {share.min():.3f}; {sum(r['nodes'] for r in rows)} nodes"
+    )
+    for name in ("milp", "marabou"):
+        took = [r[name + "_cpu"] for r in rows if name + "_cpu" in r]
+        if took:
+            ours = [r["cpu"] for r in rows if name + "_cpu" in r]
+            print(f"{name} on {len(took)}: median {np.median(took):.2f}, largest {max(took):.2f} CPU s; plica's search "
+                  f"on the same: median {np.median(ours):.3f}, largest {max(ours):.3f}")  # fmt: skip
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--net", default="digits", help="digits, mnist, or an ONNX file of a network that reads MNIST")
+    parser.add_argument("--data", type=Path, help="folder with mnist.npz")
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--norm", choices=NORMS, default="inf")
-    parser.add_argument("--seconds", type=float, default=30.0, help="per image (wall clock), and per program of HiGHS")
-    parser.add_argument("--milp", type=int, default=5, help="so many images by HiGHS as well")
+    parser.add_argument("--seconds", type=float, default=30.0, help="per image (CPU), and per question to a rival")
+    parser.add_argument("--milp", action="store_true", help="ask HiGHS as well")
+    parser.add_argument("--marabou", help="Python of an environment with maraboupy")
+    parser.add_argument("--asked", type=int, default=5, help="so many images go to the rivals")
     args = parser.parse_args()
-    norm, module, data = NORMS[args.norm], trained(), digits_images("test")
-    net = plica.load(module, (64,))
-    X, Y = data.images[: args.images], data.labels[: args.images]
+    torch.set_num_threads(1)
+    norm = NORMS[args.norm]
+    net, module, X, Y = subject(args.net, args.data, args.images)
     start = time.process_time()
     attack = plica.min_distortion(net, X, Y, norm=norm, box=plica.Box(0, 1))
     each = (time.process_time() - start) / len(X)
-    base, layers, box = prepare(net), layers_of(module), (np.zeros(64), np.ones(64))
+    base, n = prepare(net), X[0].size
+    box = np.zeros(n), np.ones(n)
     smallest(base, X[0], int(Y[0]), norm=norm, box=box, progress=Progress(max_seconds=0.5))  # compiles
-    rows = []
+    rows: list[dict] = []
     for i in np.flatnonzero(np.isfinite(attack.distance) & (attack.distance > 0)):
         start = time.process_time()
-        progress = Progress(max_seconds=args.seconds)
+        progress = CpuProgress(max_seconds=args.seconds, started=start)
         b = smallest(base, X[i], int(Y[i]), norm=norm, box=box, upper=attack.x_adv[i], progress=progress)
         row = {"image": int(i), "lower": b.lower_bound, "distance": b.distance, "proven": b.proven, "nodes": b.nodes}
         row["cpu"] = time.process_time() - start
-        if norm != 2.0 and len([r for r in rows if "milp_cpu" in r]) < args.milp:
-            start = time.process_time()
-            row["milp"] = milp(layers, X[i], int(Y[i]), args.norm, b.distance * 1.001, args.seconds)
-            row["milp_cpu"] = time.process_time() - start
+        if module is not None and norm != 2.0 and len(rows) < args.asked:
+            row |= asked(args, layers_of(module), X[i].reshape(-1), int(Y[i]), b)
         rows.append(row)
         print(json.dumps(row), flush=True)
-    cpu = np.array([r["cpu"] for r in rows])
-    print(f"attack {each:.3f} CPU s an image; proven {sum(r['proven'] for r in rows)} of {len(rows)}; CPU s median "
-          f"{np.median(cpu):.3f}, mean {cpu.mean():.3f}, largest {cpu.max():.3f}")  # fmt: skip
-    other = [r["milp_cpu"] for r in rows if "milp_cpu" in r]
-    if other:
-        print(f"HiGHS on the first {len(other)}: median {np.median(other):.2f}, largest {max(other):.2f} CPU s")
+    told(rows, each)
 
 
 if __name__ == "__main__":

@@ -73,13 +73,20 @@ def crosses(net, taken, t, label, n, box) -> bool:
 
 def distance(x, G, norm, box) -> float:
     """Least |v - x| over forms G (constant first) >= 0 and the box, in floats."""
+    near = [
+        _distance(x, G, norm, box, slack) for slack in (0.0, 1e-10)
+    ]  # thin cells need the slack, which costs accuracy
+    return near[0] if near[0] < math.inf else near[1]
+
+
+def _distance(x, G, norm, box, slack) -> float:
     n = len(x)
     size = np.maximum(np.abs(G[:, 1:]).max(1, initial=0.0), 1e-12)
     A, b = G[:, 1:] / size[:, None], (G[:, 0] + G[:, 1:] @ x) / size
     low = np.array([-FAR if v is None else float(v) - x[i] for i, v in enumerate(box[0])])
     high = np.array([FAR if v is None else float(v) - x[i] for i, v in enumerate(box[1])])
     if norm == 2:
-        top = np.concatenate([high, b + 1e-10])
+        top = np.concatenate([high, b + slack])
         low = np.append(low, np.full(len(b), -FAR))
         free = np.zeros(n + len(b), dtype=np.int32)
         v, _, flag, _ = daqp.solve(np.eye(n), np.zeros(n), np.ascontiguousarray(-A), top, low, free)
@@ -91,7 +98,8 @@ def distance(x, G, norm, box) -> float:
         [np.hstack([-A, np.zeros((len(A), wide.shape[1]))]), np.hstack([eye, -wide]), np.hstack([-eye, -wide])]
     )
     bounds = [*zip(low, high, strict=True), *[(0, None)] * wide.shape[1]]
-    found = linprog(cost, A_ub=left, b_ub=np.concatenate([b + 1e-10, np.zeros(2 * n)]), bounds=bounds, method="highs")
+    found = linprog(cost, A_ub=left, b_ub=np.concatenate([b + slack, np.zeros(2 * n)]), bounds=bounds, method="highs",
+                    options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10})  # fmt: skip
     return float(found.fun) if found.status == 0 else math.inf
 
 

@@ -15,6 +15,7 @@ from numba import njit
 U = 2.0**-53
 TINY = 1e-290
 FAST: dict[str, Any] = {"cache": True, "nogil": True}
+ANY_ORDER: dict[str, Any] = {**FAST, "fastmath": {"reassoc", "contract"}}  # the error bounds hold for any order of sums
 
 
 @njit(**FAST)
@@ -25,7 +26,7 @@ def _clip(v, low, high):
 # --- norm 2: sum of min (a - nu w) d + mu/2 d^2, less mu/2 radius^2, plus nu beta -----------------------------
 
 
-@njit(**FAST)
+@njit(**ANY_ORDER)
 def _value2(a, w, low, high, radius, beta, mu, nu):
     """Lowered dual value, its two slopes, and its three curvatures."""
     n = len(a)
@@ -106,7 +107,7 @@ def _least2(a, w, low, high, radius, beta, ww, steps):
 # --- norm inf: the ball is part of the box ------------------------------------------------------------------------
 
 
-@njit(**FAST)
+@njit(**ANY_ORDER)
 def _value_box(a, w, low, high, beta, nu):
     n = len(a)
     total = 0.0
@@ -166,7 +167,7 @@ def _least_box(a, w, low, high, beta, ww, steps):
 # --- norm 1: sum of min (a - nu w) d + mu |d|, less mu radius ------------------------------------------------------
 
 
-@njit(**FAST)
+@njit(**ANY_ORDER)
 def _value1(g, extra, low, high, radius, mu, plus):
     """Lowered value for coefficients g, whose errors times the box `extra` bounds; and its slope in mu."""
     n = len(g)

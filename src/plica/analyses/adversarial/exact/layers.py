@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ from plica.core.search.blocks import FINAL, Blocks, Rows, blocks
 from plica.core.search.bounds import TINY, tables
 
 DENSE = 4_000_000  # entries of a block that is kept as a full matrix
+FEW = 200  # inputs up to which programs are over the inputs themselves
 SPARSE_SHARE = 0.2  # of entries that are not zero, above which a large block is kept full as well
 Matrix: TypeAlias = "np.ndarray | sp.csr_array"
 
@@ -113,6 +115,17 @@ class Layers:
     def inputs(self) -> int:
         """Number of inputs."""
         return len(self.x)
+
+    @cached_property
+    def read(self) -> tuple[np.ndarray, dict[int, slice]] | None:
+        """All rows that read the input, shape (rows, n), and which ones of every reading; None unless fewer than n."""
+        parts = {j: m for j, r in enumerate(self.readings) for s, m, _ in r.parts if s == 0}
+        if self.inputs <= FEW or sum(m.shape[0] for m in parts.values()) >= self.inputs:
+            return None
+        full = [m if isinstance(m, np.ndarray) else m.toarray() for m in parts.values()]
+        ends = np.cumsum([0, *(len(m) for m in full)])
+        places = {j: slice(int(a), int(b)) for j, a, b in zip(parts, ends[:-1], ends[1:], strict=True)}
+        return np.ascontiguousarray(np.vstack(full)), places
 
     @property
     def classes(self) -> int:

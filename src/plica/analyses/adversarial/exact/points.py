@@ -143,7 +143,8 @@ class Best:
             if not length(d, self.norm) < self.distance * (1 - 1e-6):
                 return False
             around = d + (k > 0) * 1e-7 * scale * rng.normal(size=len(d))
-            slope = -piece(self.layers, around, self.aims[which])[0][-1]
+            slope = -piece(self.layers, around, self.aims[which])[0][-1:]
+            slope = (slope if self.layers.read is None else slope @ self.layers.read[0])[0]
             size = length(slope, np.inf)
             for step in (1e-12, 1e-11, 1e-10, 1e-9) if size > 0 else ():
                 x = np.clip(self.layers.x + d + step * scale / size * slope, self.lower, self.upper)

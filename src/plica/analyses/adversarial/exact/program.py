@@ -15,12 +15,12 @@ import scipy.sparse as sp
 
 from plica.analyses.adversarial.exact.bounds import Domain, State
 from plica.analyses.adversarial.exact.dual import Multipliers
-from plica.analyses.adversarial.exact.layers import Layers, Scalar
+from plica.analyses.adversarial.exact.layers import FEW, Layers, Scalar
 from plica.core.solve.warm import WarmProgram
 
 FAR = 1e30
-FEW = 200  # inputs up to which daqp sees all of them
 CURVE = 1e-5  # second derivative given to the outputs of units, which the objective leaves free
+ACTIVE, BELOW = 1, 2  # daqp's marks of a row that is met with equality, and of one that is so at its lower side
 PULLS = (10.0, 1e3)  # prices of broken rows, where the rows contradict each other
 
 
@@ -31,7 +31,7 @@ class Rows:
     Attributes
     ----------
     G, h : ndarray, shapes (m, columns) and (m,)
-        Scaled by `scale`.
+        Scaled by `scale`. With a basis the first columns are for ``basis @ perturbation``.
     scale : ndarray, shape (m,)
     low, high : ndarray
         Bounds of the outputs.
@@ -49,14 +49,35 @@ class Rows:
     kind: np.ndarray
     choice: np.ndarray
     place: np.ndarray
+    basis: np.ndarray | None = None
+
+    @property
+    def full(self) -> np.ndarray:
+        """The rows over the perturbation itself."""
+        return self.G if self.basis is None else unfolded(self.G, self.basis)
+
+
+def unfolded(G: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Rows over ``basis @ perturbation`` as rows over the perturbation."""
+    return np.hstack([G[:, : len(basis)] @ basis, G[:, len(basis) :]])
+
+
+def _sizes(G: np.ndarray, basis: np.ndarray | None) -> np.ndarray:
+    """Lengths of rows over the perturbation."""
+    if basis is None:
+        return np.sqrt(np.einsum("ij,ij->i", G, G))
+    k = len(basis)
+    square = np.einsum("ij,ij->i", G[:, :k] @ (basis @ basis.T), G[:, :k]) + np.einsum("ij,ij->i", G[:, k:], G[:, k:])
+    return np.sqrt(np.maximum(square, 0.0))
 
 
 def rows(layers: Layers, state: State, taken: list[np.ndarray], aim: np.ndarray) -> Rows:
     """Write the relaxation down."""
-    n = layers.inputs
+    basis = None if layers.read is None else layers.read[0]
+    n = layers.inputs if basis is None else len(basis)
     free = [np.flatnonzero(~h.exact) for h in state.hulls]
     width = n + sum(map(len, free))
-    forms = {0: (np.eye(n, width), np.zeros(n))}
+    forms: dict = {}
     parts: list[tuple[np.ndarray, np.ndarray, int, int, np.ndarray]] = []
     start = n
     for j, h in enumerate(state.hulls):
@@ -78,7 +99,7 @@ def rows(layers: Layers, state: State, taken: list[np.ndarray], aim: np.ndarray)
     Z, q = _read(layers, len(state.hulls), forms, width)
     parts.append((-(aim @ Z), aim @ q, 4, -1, np.arange(len(aim))))
     G, right = np.vstack([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-    scale = np.sqrt(np.einsum("ij,ij->i", G, G))
+    scale = _sizes(G, basis)
     scale = np.where(scale > 1e-12, scale, 1.0)
     sizes = [len(p[4]) for p in parts]
     low = [h.low[f] for h, f in zip(state.hulls, free, strict=True)]
@@ -92,6 +113,7 @@ def rows(layers: Layers, state: State, taken: list[np.ndarray], aim: np.ndarray)
         np.repeat([p[2] for p in parts], sizes),
         np.repeat([p[3] for p in parts], sizes),
         np.concatenate([p[4] for p in parts]),
+        basis,
     )
 
 
@@ -100,8 +122,12 @@ def _read(layers: Layers, j: int, forms: dict, width: int) -> tuple[np.ndarray, 
     reading = layers.readings[j]
     Z, q = np.zeros((len(reading.offset), width)), reading.offset
     for s, matrix, _ in reading.parts:
-        if s == 0:
+        if s == 0 and layers.read is None:
             Z[:, : layers.inputs] += matrix
+        elif s == 0:
+            assert layers.read is not None
+            own = layers.read[1][j]
+            Z[:, own] += np.eye(own.stop - own.start)
         else:
             Z += matrix @ forms[s][0]
             q = q + matrix @ forms[s][1]
@@ -143,35 +169,52 @@ def multipliers(layers: Layers, state: State, of: Rows, weight: np.ndarray) -> M
 # --- norm 2 ------------------------------------------------------------------------------------------------------
 
 
-def _daqp(curve: np.ndarray, cost: np.ndarray, A: np.ndarray, low: np.ndarray, high: np.ndarray):
-    """Point, multipliers of the rows, and daqp's exit."""
+def _daqp(
+    curve: np.ndarray,
+    cost: np.ndarray,
+    A: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    before: np.ndarray | None = None,
+):
+    """Point, multipliers of bounds and rows, and daqp's exit; `before` holds multipliers of a program much like it."""
     m, k = A.shape
-    low = np.append(low, np.full(m, -FAR))
-    v, _, flag, info = daqp.solve(
-        np.diag(curve), cost, np.ascontiguousarray(A), high, low, np.zeros(m + k, dtype=np.int32), primal_tol=1e-8
-    )
-    return np.asarray(v), np.maximum(np.asarray(info["lam"])[k:], 0.0), flag
+    low, H, A = np.append(low, np.full(m, -FAR)), np.diag(curve), np.ascontiguousarray(A)
+    for start in (before, None):
+        if start is not None or before is None:
+            sense = np.zeros(m + k, dtype=np.int32) if start is None else ACTIVE * (start != 0) + BELOW * (start < 0)
+            v, _, flag, info = daqp.solve(H, cost, A, high, low, sense.astype(np.int32), primal_tol=1e-8)
+            if flag > 0:
+                break
+    return np.asarray(v), np.asarray(info["lam"]), flag
 
 
-def nearest(of: Rows, domain: Domain) -> tuple[np.ndarray, np.ndarray | None]:
-    """Multipliers, and a point where there is one: the nearest point of the relaxation in the norm 2."""
+def nearest(of: Rows, domain: Domain, near: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Multipliers, and a point where there is one: the nearest point of the relaxation in the norm 2.
+
+    `near` is the point of a program much like it.
+    """
     n = len(domain.lower)
-    if n > FEW and len(of.h) < n:
-        found = _turned(of, domain)
+    if of.basis is not None or (n > FEW and len(of.h) < n):
+        found = _turned(of, domain, near)
         if found is not None:
             return found
-    curve = np.full(of.G.shape[1], CURVE)
+    G = of.full
+    curve = np.full(G.shape[1], CURVE)
     curve[:n] = 1.0
     low, high = np.concatenate([domain.lower, of.low]), np.concatenate([domain.upper, of.high])
-    v, weight, flag = _daqp(curve, np.zeros(len(curve)), of.G, low, np.concatenate([high, of.h]))
+    v, found, flag = _daqp(curve, np.zeros(len(curve)), G, low, np.concatenate([high, of.h]))
     if flag > 0:
-        return weight, v[:n]
-    return _stretched(of, curve, low, high, domain), None
+        return np.maximum(found[len(curve) :], 0.0), v[:n]
+    return _stretched(of, G, curve, (low, high), domain), None
 
 
-def _stretched(of: Rows, curve: np.ndarray, low: np.ndarray, high: np.ndarray, domain: Domain) -> np.ndarray:
+def _stretched(
+    of: Rows, G: np.ndarray, curve: np.ndarray, ends: tuple[np.ndarray, np.ndarray], domain: Domain
+) -> np.ndarray:
     """Multipliers where rows contradict each other: all may be broken by one amount, at a price."""
-    A = np.hstack([of.G, -np.ones((len(of.h), 1))])
+    low, high = ends
+    A = np.hstack([G, -np.ones((len(of.h), 1))])
     curve, weight = np.append(curve, 1e-3), np.zeros(len(of.h))
     cost = np.zeros(len(curve))
     for price in PULLS:
@@ -179,35 +222,51 @@ def _stretched(of: Rows, curve: np.ndarray, low: np.ndarray, high: np.ndarray, d
         top = np.concatenate([high, [1e6], of.h])
         _, found, flag = _daqp(curve, cost, A, np.append(low, 0.0), top)
         if flag > 0:
-            weight = found
+            weight = np.maximum(found[len(curve) :], 0.0)
     return weight
 
 
-def _turned(of: Rows, domain: Domain) -> tuple[np.ndarray, np.ndarray] | None:
+def _turned(of: Rows, domain: Domain, near: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
     """The same with many inputs: those at their bounds are fixed, the others turned into the space of the rows.
 
     Inputs that the multipliers push out of the box are fixed there in the next round. The multipliers of every round
-    are sound; those of the last are returned.
+    are sound; those of the last are returned. The first round fixes the inputs at which `near` is at its bounds.
     """
     n, fixed = len(domain.lower), np.zeros(len(domain.lower), dtype=bool)
-    D, H, at = of.G[:, :n], of.G[:, n:], np.zeros(len(domain.lower))
+    basis = of.G[:, :n] if of.basis is None else of.basis
+    k = n if of.basis is None else len(basis)
+    T, H, at, found = None if of.basis is None else of.G[:, :k], of.G[:, k:], np.zeros(n), None
+    if near is not None:
+        at = np.clip(near, domain.lower, domain.upper)
+        fixed = (at == domain.lower) | (at == domain.upper)
     for _ in range(8):
-        turn, small = scipy.linalg.qr(D[:, ~fixed].T, mode="economic", check_finite=False)
-        r = turn.shape[1]
+        turned = _factor(basis[:, ~fixed])
+        r = turned.shape[1]
         curve = np.full(r + H.shape[1], CURVE)
         curve[:r] = 1.0
-        right = of.h - D[:, fixed] @ at[fixed]
+        gone = basis[:, fixed] @ at[fixed]
+        right = of.h - (gone if T is None else T @ gone)
         low, high = np.concatenate([np.full(r, -FAR), of.low]), np.concatenate([np.full(r, FAR), of.high])
-        _, weight, flag = _daqp(curve, np.zeros(len(curve)), np.hstack([small.T, H]), low, np.append(high, right))
+        A = np.hstack([turned if T is None else T @ turned, H])
+        _, found, flag = _daqp(curve, np.zeros(len(curve)), A, low, np.append(high, right), found)
         if flag <= 0:
             return None
-        pushed = -(D.T @ weight)
+        weight = np.maximum(found[len(curve) :], 0.0)
+        pushed = -(basis.T @ (weight if T is None else T.T @ weight))
         at = np.clip(pushed, domain.lower, domain.upper)
         now = pushed != at
         if (now == fixed).all():
             break
         fixed = now
     return weight, at
+
+
+def _factor(rows: np.ndarray) -> np.ndarray:
+    """A matrix F with ``F F' = rows rows'``: the rows in an orthonormal basis of their span."""
+    try:
+        return scipy.linalg.cholesky(rows @ rows.T, lower=True, check_finite=False)
+    except scipy.linalg.LinAlgError:
+        return scipy.linalg.qr(rows.T, mode="r", check_finite=False)[0][: min(rows.shape)].T
 
 
 # --- norms inf and 1 ---------------------------------------------------------------------------------------------
@@ -219,7 +278,7 @@ def highest(of: Rows, domain: Domain) -> tuple[list[np.ndarray], np.ndarray | No
     margin = (of.kind == 4).astype(float) / of.scale
     slack = np.append(of.low, -np.inf), np.append(of.high, np.inf)
     if domain.norm == 1.0:
-        G = np.hstack([of.G[:, :n], -of.G, margin[:, None]])
+        G = np.hstack([of.full[:, :n], -of.full, margin[:, None]])
         G[:, 2 * n : -1] *= -1.0
         ones = np.zeros((1, G.shape[1]))
         ones[0, : 2 * n] = 1.0
@@ -227,7 +286,7 @@ def highest(of: Rows, domain: Domain) -> tuple[list[np.ndarray], np.ndarray | No
         low = np.concatenate([np.zeros(2 * n), slack[0]])
         high = np.concatenate([domain.upper, -domain.lower, slack[1]])
     else:
-        G, h = np.hstack([of.G, margin[:, None]]), of.h
+        G, h = np.hstack([of.full, margin[:, None]]), of.h
         low, high = np.concatenate([domain.lower, slack[0]]), np.concatenate([domain.upper, slack[1]])
     cost = np.zeros(G.shape[1])
     cost[-1] = -1.0
@@ -245,12 +304,15 @@ def highest(of: Rows, domain: Domain) -> tuple[list[np.ndarray], np.ndarray | No
 
 
 def piece(layers: Layers, d: np.ndarray, aim: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows G d <= h of the piece of an input, and of its margins there."""
-    forms = {0: (np.eye(layers.inputs), np.zeros(layers.inputs))}
+    """Rows G d <= h of the piece of an input, and of its margins there; over ``basis @ d`` where there is a basis."""
+    width, at = layers.inputs, d
+    if layers.read is not None:
+        width, at = len(layers.read[0]), layers.read[0] @ d
+    forms: dict = {}
     found = []
     for j, choice in enumerate(layers.choices):
-        Z, q = _read(layers, j, forms, layers.inputs)
-        z = Z @ d + q
+        Z, q = _read(layers, j, forms, width)
+        z = Z @ at + q
         if isinstance(choice, Scalar):
             branch, units = (z > choice.knots).sum(0), np.arange(choice.units)
             for k, knot in enumerate(choice.knots):
@@ -265,7 +327,7 @@ def piece(layers: Layers, d: np.ndarray, aim: np.ndarray) -> tuple[np.ndarray, n
         other = choice.index[g, place]
         found.append((Z[other] - Z[best[g]], q[best[g]] - q[other]))
         forms[j + 1] = (Z[best], q[best])
-    Z, q = _read(layers, len(layers.choices), forms, layers.inputs)
+    Z, q = _read(layers, len(layers.choices), forms, width)
     found.append((-(aim @ Z), aim @ q))
     return np.vstack([f[0] for f in found]), np.concatenate([f[1] for f in found])
 
@@ -273,13 +335,15 @@ def piece(layers: Layers, d: np.ndarray, aim: np.ndarray) -> tuple[np.ndarray, n
 def nearest_in_piece(layers: Layers, d: np.ndarray, aim: np.ndarray, domain: Domain) -> np.ndarray | None:
     """The nearest point with the margins wanted in the piece of an input, in floats; None for none."""
     G, h = piece(layers, d, aim)
-    scale = np.maximum(np.sqrt(np.einsum("ij,ij->i", G, G)), 1e-12)
+    basis = None if layers.read is None else layers.read[0]
+    scale = np.maximum(_sizes(G, basis), 1e-12)
     G, h, n = G / scale[:, None], h / scale, layers.inputs
     if domain.norm == 2.0:
         none = np.zeros(0)
         kinds = np.zeros(len(h), dtype=np.int64)
-        of = Rows(G, h, np.ones(len(h)), none, none, kinds, kinds, kinds)
+        of = Rows(G, h, np.ones(len(h)), none, none, kinds, kinds, kinds, basis)
         return nearest(of, domain)[1]
+    G = G if basis is None else unfolded(G, basis)
     eye = sp.eye_array(n, format="csr")
     if domain.norm == 1.0:
         A = sp.csr_array(np.hstack([G, -G]))

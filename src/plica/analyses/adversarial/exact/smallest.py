@@ -208,10 +208,13 @@ class _Run:
                 return
         if self._within(best.distance, FIRST):
             return
-        for share in LADDER:
-            radius = share * best.distance * WITHIN
+        step = 0
+        while step < len(LADDER):
+            radius, before = LADDER[step] * best.distance * WITHIN, self.nodes
             if radius > self.lower and not self._within(radius, None):
                 return
+            easy = self.nodes - before < FIRST and step < len(LADDER) - 2
+            step += 2 if easy else 1
 
     def _blind(self, far: float) -> None:
         """Without a point: growing radii, up to the farthest corner of the box."""

@@ -60,6 +60,7 @@ class Front:
     taken: list[np.ndarray]
     state: State
     cut: tuple[np.ndarray, float]
+    near: np.ndarray | None = None
 
 
 @dataclass
@@ -140,7 +141,7 @@ class Tree:
             self.progress.check()
             if self.reach < 0.999 * reach:
                 root, reach = bound(self.layers, self._domain(none), taken), self.reach
-            self._visit(node, taken, none, root, fresh=True)
+            self._visit(node, Front(node, taken, root, none), fresh=True)
         self.pending = []
 
     def _domain(self, cut: tuple[np.ndarray, float]) -> Domain:
@@ -159,13 +160,12 @@ class Tree:
             taken[j][unit] = branch
             child = Node(front.node.aim, front.node, (j, unit, branch), lower=front.node.lower)
             front.node.children.append(child)
-            self._visit(child, taken, front.cut, front.state)
+            self._visit(child, Front(child, taken, front.state, front.cut, front.near))
 
-    def _visit(
-        self, node: Node, taken: list[np.ndarray], cut: tuple[np.ndarray, float], state: State, *, fresh: bool = False
-    ) -> None:
-        """Bound a node; what is left open goes to the heap."""
+    def _visit(self, node: Node, front: Front, *, fresh: bool = False) -> None:
+        """Bound a node, from what is known of its parent; what is left open goes to the heap."""
         self.nodes += 1
+        taken, cut, state, near = front.taken, front.cut, front.state, front.near
         aim, before, weights = self.best.aims[node.aim], np.inf, None
         for _ in range(ROUNDS):
             domain = self._domain(cut)
@@ -183,7 +183,7 @@ class Tree:
             if node.lower >= self.reach:
                 return
             if self._columns(state) <= MOST_COLUMNS:
-                weights = self._solved(node, state, taken, domain)
+                weights, near = self._solved(Front(node, taken, state, cut, near), domain)
                 if node.lower >= self.reach:
                     return
             if weights is None:
@@ -193,7 +193,7 @@ class Tree:
         if node.split is None:
             self.stuck.append(node.lower)
             return
-        heapq.heappush(self.heap, (node.lower, next(self.count), Front(node, taken, state, cut)))
+        heapq.heappush(self.heap, (node.lower, next(self.count), Front(node, taken, state, cut, near)))
 
     def _columns(self, state: State) -> int:
         return self.layers.inputs + sum(int((~h.exact).sum()) for h in state.hulls)
@@ -215,13 +215,14 @@ class Tree:
                 node.proofs.append((state, best))
         return best
 
-    def _solved(self, node: Node, state: State, taken: list[np.ndarray], domain: Domain) -> Multipliers | None:
+    def _solved(self, front: Front, domain: Domain) -> tuple[Multipliers | None, np.ndarray | None]:
         """Solve the relaxation; try its point, and a point of its piece where nothing is undecided."""
+        node, state = front.node, front.state
         aim = self.best.aims[node.aim]
-        of = rows(self.layers, state, taken, aim)
+        of = rows(self.layers, state, front.taken, aim)
         self.programs += 1
         if domain.norm == 2.0:
-            weight, d = nearest(of, domain)
+            weight, d = nearest(of, domain, front.near)
             raw = [weight]
         else:
             raw, d = highest(of, domain)
@@ -229,7 +230,7 @@ class Tree:
         weights = self._proved(node, state, aim, given, domain)
         if d is not None and node.lower < self.reach:
             self.best.offer(d, node.aim, domain)
-        return weights
+        return weights, front.near if d is None else d
 
 
 def even(aim: np.ndarray) -> np.ndarray:
