@@ -14,7 +14,8 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from plica.show.regionmap import BIT_BYTES, RegionPicture, payload, still
+from plica.show.regionmap import RegionPicture, still
+from plica.show.regionpack import BIT_BYTES, payload
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -24,24 +25,17 @@ def picture():
     """A 3 x 3 board on [-1, 2] x [0, 6]: the class of a tile is its column, and unit 0 is on in the upper row."""
     xs, ys = np.linspace(-1, 2, 4), np.linspace(0, 6, 4)
     corners = np.array([[x, y] for y in ys for x in xs])
-    loop, label, pairs, across = [], [], [], []
+    loop, label = [], []
     for row in range(3):
         for column in range(3):
             k = 4 * row + column
             loop += [k, k + 1, k + 5, k + 4]
             label.append(column)
-            here = 3 * row + column
-            if column < 2:
-                pairs.append((here, here + 1))
-                across.append(1)
-            if row < 2:
-                pairs.append((here, here + 3))
-                across.append(0)
     bits = np.array([[int(row == 2)] for row in range(3) for _ in range(3)], dtype=np.uint8)
     maps = np.arange(9 * 2 * 3, dtype=float).reshape(9, 2, 3)
     return RegionPicture(
         corners, 4 * np.arange(10), np.array(loop), np.array(label), ("left", "middle", "right"), np.arange(1.0, 10.0),
-        bits[:, 0].astype(int), (("relu", 2),), bits, np.array(pairs), np.array(across), maps, (("A", (0.5, 3.0)),),
+        bits[:, 0].astype(int), (("relu", 2),), bits, maps, (("A", (0.5, 3.0)),),
     )  # fmt: skip
 
 
@@ -50,32 +44,77 @@ def unpacked(text):
     raw = gzip.decompress(base64.b64decode(text))
     size = int.from_bytes(raw[:4], "little")
     head = json.loads(raw[4 : 4 + size])
-    assert (4 + size) % 8 == 0
-    return head, {k: np.frombuffer(raw, kind, n, at) for k, (kind, at, n) in head["arrays"].items()}
+    return head, {k: np.frombuffer(raw, np.uint8, n, 4 + size + at) for k, (at, n) in head["arrays"].items()}
+
+
+def numbers(planes, width):
+    """Numbers of several bytes from all lowest bytes, all second ones, and so on."""
+    return (planes.reshape(width, -1).astype(np.int64) << 8 * np.arange(width)[:, None]).sum(0)
+
+
+def loops_of(back):
+    """Corner numbers from distances back."""
+    loop, newest = [], 0
+    for k in back.tolist():
+        loop.append(newest - k if k else newest)
+        newest += k == 0
+    return np.array(loop)
+
+
+def checked(picture):
+    """Compare a payload with what it was made from; the head and the arrays."""
+    head, arrays = unpacked(payload(picture))
+    folded = numbers(arrays["xy"], 4).reshape(2, -1)
+    steps = np.where(folded % 2, -(folded + 1) // 2, folded // 2).cumsum(1).T
+    assert len(steps) == head["vertices"] and steps.min() >= 0
+    places = steps * head["step"] + head["origin"]
+    span = np.ptp(picture.corners, axis=0).max()
+    np.testing.assert_allclose(places[loops_of(numbers(arrays["back"], 4))], picture.corners[picture.loop], rtol=0,
+                               atol=span / 2**28)  # fmt: skip
+    np.testing.assert_array_equal(numbers(arrays["counts"], 2), np.diff(picture.start))
+    np.testing.assert_array_equal(numbers(arrays["label"], 2), picture.label)
+    low, step = head["gains"]
+    levels = np.cumsum(numbers(arrays["gain"], 2)) & 0xFFFF
+    gains = np.where(levels > 0, np.exp(low + (levels - 1) * step), 0.0)
+    np.testing.assert_allclose(gains, picture.gain, rtol=max(step, 1e-12))
+    return head, arrays
 
 
 def test_the_payload_holds_what_was_given(picture):
-    head, arrays = unpacked(payload(picture))
-    places = arrays["corners"].reshape(-1, 2) * head["step"] + head["origin"]
-    np.testing.assert_allclose(places, picture.corners, atol=6 / 2**30)
-    np.testing.assert_array_equal(arrays["loop"], picture.loop)
-    np.testing.assert_array_equal(arrays["label"], picture.label)
-    np.testing.assert_allclose(arrays["size"], 1 / 9, rtol=1e-6)
-    np.testing.assert_allclose(arrays["maps"].reshape(9, 2, 3), picture.maps)
-    beside = [set(arrays["beside"][a:b].tolist()) for a, b in zip(arrays["first"], arrays["first"][1:], strict=False)]
-    assert beside[4] == {1, 3, 5, 7} and beside[0] == {1, 3}
-    own = slice(*arrays["first"][4:6])
-    middle = dict(zip(arrays["beside"][own].tolist(), arrays["across"][own].tolist(), strict=True))
-    assert [middle[k] for k in (1, 3, 5, 7)] == [0, 1, 1, 0]
+    head, arrays = checked(picture)
+    changes = arrays["bits"].reshape(-1, picture.count).T
+    np.testing.assert_array_equal(np.bitwise_xor.accumulate(changes, axis=0), picture.bits)
+    words = numbers(arrays["maps"], 4).astype(np.uint32).view(np.float32)
+    np.testing.assert_allclose(words.reshape(9, 2, 3), picture.maps, rtol=2.0**-13)
     assert np.multiply(head["points"][0]["at"], head["step"]).tolist() == pytest.approx([1.5, 3.0])
+    assert head["known"] and "active" not in arrays
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_payloads_of_random_shapes(seed):
+    import dataclasses
+
+    rng = np.random.default_rng(seed)
+    n, vertices = 40, 300
+    sizes = rng.integers(3, 9, n)
+    start = np.concatenate([[0], sizes.cumsum()])
+    shapes = RegionPicture(
+        rng.normal(size=(vertices, 2)) * 10.0 ** rng.integers(-6, 6) + 10.0 * rng.normal(size=2), start,
+        rng.integers(0, vertices, start[-1]), rng.integers(0, 1000, n), tuple("0123456789"),
+        np.where(rng.random(n) < 0.2, 0.0, np.exp(5 * rng.normal(size=n))), rng.integers(0, 900, n), (("a", 900),),
+    )  # fmt: skip
+    head, arrays = checked(shapes)
+    np.testing.assert_array_equal(numbers(arrays["active"], 2), shapes.active)
+    assert not head["known"] and not {"bits", "maps"} & set(arrays)
+    checked(dataclasses.replace(shapes, gain=np.zeros(n)))
 
 
 def test_what_is_too_large_is_left_out(picture):
     import dataclasses
 
     wide = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (9, BIT_BYTES), (0, 0))
-    head, arrays = unpacked(payload(dataclasses.replace(picture, bits=wide, maps=None, pairs=None, across=None)))
-    assert not {"bits", "maps", "first", "beside"} & set(arrays) and head["pairs"] is False
+    _, arrays = unpacked(payload(dataclasses.replace(picture, bits=wide, maps=None)))
+    assert not {"bits", "maps"} & set(arrays) and "active" in arrays
 
 
 def test_areas_by_the_shoelace_formula():
@@ -105,6 +144,8 @@ addEventListener("load", async () => {
   if (map) {
     seen.panel = root.querySelector(".regions-panel").textContent;
     seen.width = map.view.w * map.data.step;
+    seen.neighbours = [...Array(9).keys()].map(r => map.near(r).sort((a, b) => a - b));
+    seen.active = [...map.data.active]; seen.sizes = [...map.data.size]; seen.order = new Set(map.order).size;
     map.whole(); map.draw(true);
     const spot = r => map.pick(map.canvas.width / 2 + (map.data.middle[2 * r] - map.view.x) / map.unit(),
                                map.canvas.height / 2 - (map.data.middle[2 * r + 1] - map.view.y) / map.unit());
@@ -161,6 +202,20 @@ def test_the_engine_draws_picks_and_links(tmp_path, picture):
         "Region 7" in seen["panel"] and "class at its middlemiddle" in seen["panel"] and "3 neighbours" in seen["panel"]
     )
     assert "relu, unit 0 → region 4, class middle" in seen["panel"]
+    assert "a choice of several → region 6, class left" in seen["panel"]
+    assert seen["neighbours"] == [
+        [1, 3],
+        [0, 2, 4],
+        [1, 5],
+        [0, 4, 6],
+        [1, 3, 5, 7],
+        [2, 4, 8],
+        [3, 7],
+        [4, 6, 8],
+        [5, 7],
+    ]
+    assert seen["active"] == [0] * 6 + [1] * 3 and seen["sizes"] == pytest.approx([1 / 9] * 9)
+    assert seen["order"] == 9
     assert seen["picked"] == list(range(9))
     assert seen["unit"] == [0xDD] * 3 != seen["colour"]
     assert seen["after"] in (1, 3, 5, 7) and seen["entered"] == 4

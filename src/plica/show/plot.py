@@ -14,6 +14,8 @@ import numpy as np
 from plica.errors import ArgumentError
 from plica.show.figures import COLOURS, draw
 from plica.show.plots import plot_impostor, plot_kinds
+from plica.show.preimages import plot_dual, plot_mixing
+from plica.show.regionplot import plot_regions
 from plica.store import whole_file
 
 if TYPE_CHECKING:
@@ -194,6 +196,8 @@ def _square(values: np.ndarray) -> np.ndarray:
 PLOTS: dict[str, Callable[..., Any]] = {
     "KindResult": plot_kinds,
     "ImpostorResult": plot_impostor,
+    "DualConeResult": plot_dual,
+    "MixingResult": plot_mixing,
     "FigureResult": draw,
     "FacetResult": _facets,
     "SpectrumResult": _spectrum,
@@ -203,4 +207,5 @@ PLOTS: dict[str, Callable[..., Any]] = {
     "FoolingMapResult": _fooling_map,
     "DistortionResult": _distortions,
     "UnitMapsResult": _unit_maps,
+    "RegionsResult": plot_regions,
 }

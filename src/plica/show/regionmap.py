@@ -1,22 +1,20 @@
-"""The region map: a plane of regions as a payload for the page's own WebGL engine, and as a still picture."""
+"""The region map: what it draws of the regions of a plane, and a still picture of it."""
 
 from __future__ import annotations
 
 import base64
-import gzip
 import io
-import json
 from dataclasses import dataclass
 
 import numpy as np
 
-STEPS = 1 << 30  # fixed-point steps of the longer side: a corner is off by at most its 2^31st part
-MAP_BYTES = 6_000_000  # of affine maps, above which the page shows the call instead
-BIT_BYTES = 12_000_000  # of patterns, likewise
+from plica.analyses.regions.result import RegionsResult
+from plica.show.regionplot import HUES
+
+Points = tuple[tuple[str, tuple[float, float]], ...]
 STILL = 20_000  # largest regions drawn in the still picture
 
-# Tol muted and grey: smallest distance for the colour-blind 15.6. The engine has the same table.
-HUES = ("#332288", "#cc6677", "#117733", "#ddcc77", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499", "#dddddd")
+CALL = "found = plica.load_result('results/MODEL/regions-0.npz')\nfound.matrices[{}]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +41,6 @@ class RegionPicture:
         Name and number of units of every choice layer.
     bits : ndarray of uint8, shape (n, ceil(units / 8)), optional
         Which units are on, the first in the lowest bit.
-    pairs, across : ndarray of int, shapes (m, 2) and (m,), optional
-        Regions that share a facet, and the unit that changes there; -1 for several.
     maps : ndarray, shape (n, outputs, 3), optional
         output = a s + b t + c.
     points : tuple of (str, (float, float))
@@ -62,10 +58,8 @@ class RegionPicture:
     active: np.ndarray
     layers: tuple[tuple[str, int], ...]
     bits: np.ndarray | None = None
-    pairs: np.ndarray | None = None
-    across: np.ndarray | None = None
     maps: np.ndarray | None = None
-    points: tuple[tuple[str, tuple[float, float]], ...] = ()
+    points: Points = ()
     call: str = ""
 
     @property
@@ -83,77 +77,50 @@ class RegionPicture:
         return np.abs(np.bincount(owner, twice, self.count)) / 2
 
 
-def payload(picture: RegionPicture) -> str:
-    """What the engine reads: a JSON head and raw arrays, gzip, base64.
+def picture_of(result: RegionsResult, points: Points = (), call: str = CALL) -> RegionPicture:
+    """What the map draws of regions in a plane.
 
     Parameters
     ----------
-    picture : RegionPicture
-
-    Returns
-    -------
-    str
-        About 45 bytes a region.
+    result : RegionsResult
+        Two-dimensional, with a region. Classes and gains are drawn where it has `matrices`.
+    points : tuple of (str, (float, float))
+        Marks, in the plane's coordinates.
+    call : str
+        Python that gives the map of region {}.
     """
-    low, high = picture.corners.min(0), picture.corners.max(0)
-    step = float((high - low).max()) / STEPS
-    areas = picture.areas()
-    arrays = {
-        "corners": np.rint((picture.corners - low) / step).astype(np.int32),
-        "start": picture.start.astype(np.uint32),
-        "loop": picture.loop.astype(np.uint32),
-        "label": picture.label.astype(np.uint16),
-        "gain": picture.gain.astype(np.float32),
-        "size": (areas / areas.sum()).astype(np.float32),
-        "active": picture.active.astype(np.uint16),
-    }
-    if picture.bits is not None and picture.bits.nbytes <= BIT_BYTES:
-        arrays["bits"] = picture.bits
-    if picture.pairs is not None:
-        arrays |= _beside(picture)
-    if picture.maps is not None and 4 * picture.maps.size <= MAP_BYTES:
-        arrays["maps"] = picture.maps.astype(np.float32)
-    head = {
-        "count": picture.count, "units": sum(n for _, n in picture.layers), "layers": picture.layers,
-        "classes": picture.classes, "outputs": 0 if picture.maps is None else picture.maps.shape[1],
-        "origin": low.tolist(), "step": step, "full": ((high - low) / step).tolist(), "mapcall": picture.call,
-        "pairs": picture.pairs is not None,
-        "points": [{"name": name, "at": ((np.array(at) - low) / step).tolist()} for name, at in picture.points],
-    }  # fmt: skip
-    return base64.b64encode(gzip.compress(_packed(head, arrays), 6, mtime=0)).decode("ascii")
+    assert result.dimension == 2 and result.count
+    two = [bits == 1 for bits in result.bits]  # choices between two branches: a unit is on or off
+    columns = np.repeat(two, result.units)
+    branches = result.branches()[:, columns]
+    label, classes = _classes(result)
+    gain = np.zeros(result.count) if result.singular_values is None else result.singular_values[:, 0]
+    maps = None
+    if result.matrices is not None and result.offsets is not None:
+        maps = np.concatenate([result.matrices, result.offsets[:, :, None]], axis=2)
+    return RegionPicture(
+        corners=result.vertices,
+        start=result.first,
+        loop=result.corners,
+        label=label,
+        classes=classes,
+        gain=gain,
+        active=(branches > 0).sum(1),
+        layers=tuple((n, k) for n, k, binary in zip(result.layers, result.units, two, strict=True) if binary),
+        bits=np.packbits(branches.astype(np.uint8), axis=1, bitorder="little"),
+        maps=maps,
+        points=points,
+        call="" if maps is None else call,
+    )
 
 
-def _beside(picture: RegionPicture) -> dict[str, np.ndarray]:
-    """Neighbours of every region, one after the other."""
-    assert picture.pairs is not None
-    both = np.concatenate([picture.pairs, picture.pairs[:, ::-1]])
-    unit = np.full(len(picture.pairs), -1) if picture.across is None else picture.across
-    order = np.lexsort((both[:, 1], both[:, 0]))
-    first = np.concatenate([[0], np.bincount(both[:, 0], minlength=picture.count).cumsum()])
-    names = ("first", "beside", "across")
-    values = (first.astype(np.uint32), both[order, 1].astype(np.uint32), np.tile(unit, 2)[order].astype(np.int32))
-    return dict(zip(names, values, strict=True))
-
-
-def _packed(head: dict, arrays: dict[str, np.ndarray]) -> bytes:
-    """Length of the head, the head, the arrays, each at a multiple of 8 bytes."""
-    table: dict[str, tuple[str, int, int]] = {}
-    body, at = [], 0
-    for name, values in arrays.items():
-        table[name] = (str(values.dtype), at, values.size)
-        raw = np.ascontiguousarray(values).tobytes()
-        body.append(raw + bytes(-len(raw) % 8))
-        at += len(body[-1])
-    size = _head_size({**head, "arrays": table})
-    shifted = {name: (kind, 4 + size + offset, length) for name, (kind, offset, length) in table.items()}
-    text = json.dumps({**head, "arrays": shifted}).encode()
-    return size.to_bytes(4, "little") + text.ljust(size) + b"".join(body)
-
-
-def _head_size(head: dict) -> int:
-    """Room for the head once offsets are in it, such that the arrays begin at a multiple of 8."""
-    room = len(json.dumps(head).encode()) + 16 * len(head["arrays"])
-    return room + (-(room + 4)) % 8
+def _classes(result: RegionsResult) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Class at the middle of every region, and the classes' names; one without a name where maps are not known."""
+    if result.matrices is None or result.offsets is None:
+        return np.zeros(result.count, dtype=int), ("",)
+    values = np.einsum("rkd,rd->rk", result.matrices, result.centres()) + result.offsets
+    names = tuple(map(str, range(max(values.shape[1], 2))))
+    return values.argmax(1) if values.shape[1] > 1 else (values[:, 0] > 0).astype(int), names
 
 
 def still(picture: RegionPicture, *, dpi: int = 110) -> str:

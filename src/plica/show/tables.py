@@ -30,6 +30,7 @@ ROWS = {
     "LipschitzResult": ("names", "kinds", "methods", "lowers", "uppers"),
     "SpectrumResult": ("ranks", "most", "proven", "alive", "thresholds", "errors", "methods"),
     "PreimageResult": ("dimensions", "bounded"),
+    "RegionsResult": ("sizes", "linear", "singular_values", "offsets"),
     "AdversarialTrainingResult": ("loss", "error", "test_error", "sizes", "distortion", "pool_error"),
     "TransferResult": ("rows", "kinds", "sources", "levels", "errors", "new_errors", "counts", "rms"),
     "MomentsResult": ("mean", "standard_error"),
@@ -207,6 +208,10 @@ def to_html(result: Result) -> str:
     """
     first = f"{type(result).__name__}: {result.standing}, {result.completeness}"
     parts = [f"<div><strong>{html.escape(first)}</strong>", f"<pre>{html.escape(result.summary())}</pre>"]
+    if type(result).__name__ == "RegionsResult":
+        from plica.show.widget import framed
+
+        parts.append(framed(result))  # type: ignore[arg-type]
     found = columns(result)
     if found:
         rows = list(zip(*found.values(), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -224,6 +225,13 @@ class RegionsResult(Result):
         if self.linear is None:
             raise ArgumentError("linear: the regions were found without their maps; ask for maps=True.")
         return np.bincount(self.linear, weights=self.sizes)
+
+    def show(self, path: Any = None, **options: Any) -> Any:
+        """The interactive map of regions in a plane, for a notebook; see `plica.show.widget.RegionMap`."""
+        widget = import_module("plica.show.widget").RegionMap(self, **options)
+        if path is not None:
+            widget.save(path)
+        return widget
 
     def summary(self) -> str:
         """Counts, and how sizes are distributed."""

@@ -13,60 +13,13 @@ from plica.core.result import Completeness, Standing
 from plica.show import charts
 from plica.show.data import ModelPart, ReportData, completeness_of, standing_of
 from plica.show.finding import Finding
-from plica.show.regionmap import RegionPicture, payload, still
+from plica.show.regionmap import picture_of, still
+from plica.show.regionpack import payload
 from plica.show.sections.view import Section, View, csv_uri
 from plica.show.words import listed, number, percent, plural, slug
 
 LINK = ("regions", "Linear regions")
 NAMES = "ABC"
-
-
-def picture_of(result: RegionsResult, points: tuple[tuple[str, tuple[float, float]], ...] = ()) -> RegionPicture:
-    """What the map draws of regions in a plane, found with their maps.
-
-    Parameters
-    ----------
-    result : RegionsResult
-        Two-dimensional, with `matrices`.
-    points : tuple of (str, (float, float))
-        Marks, in the plane's coordinates.
-    """
-    assert result.dimension == 2 and result.matrices is not None and result.offsets is not None
-    assert result.singular_values is not None
-    centres = result.centres()
-    values = np.einsum("rkd,rd->rk", result.matrices, centres) + result.offsets
-    two = [bits == 1 for bits in result.bits]  # choices between two branches: a unit is on or off
-    columns = np.repeat(two, result.units)
-    branches = result.branches()[:, columns]
-    pairs, across = _facets(result, two)
-    outputs = values.shape[1]
-    return RegionPicture(
-        corners=result.vertices,
-        start=result.first,
-        loop=result.corners,
-        label=values.argmax(1) if outputs > 1 else (values[:, 0] > 0).astype(int),
-        classes=tuple(map(str, range(max(outputs, 2)))),
-        gain=result.singular_values[:, 0],
-        active=(branches > 0).sum(1),
-        layers=tuple((n, k) for n, k, binary in zip(result.layers, result.units, two, strict=True) if binary),
-        bits=np.packbits(branches.astype(np.uint8), axis=1, bitorder="little"),
-        pairs=pairs,
-        across=across,
-        maps=np.concatenate([result.matrices, result.offsets[:, :, None]], axis=2),
-        points=points,
-        call="found = plica.load_result('results/MODEL/regions-0.npz')\nfound.matrices[{}]",
-    )
-
-
-def _facets(result: RegionsResult, two: list[bool]) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of neighbours, and the unit that changes between them, counted over choices between two branches."""
-    owner = np.repeat(np.arange(result.count), np.diff(result.facet_first))
-    inner = np.flatnonzero(owner < result.neighbours)
-    starts = np.cumsum([0, *(k if binary else 0 for k, binary in zip(result.units, two, strict=True))])[:-1]
-    layer, unit = result.facet_layers[inner], result.facet_units[inner]
-    known = np.array([*two, False])[layer]  # -1: the domain's boundary
-    across = np.where(known, np.append(starts, 0)[layer] + unit, -1)
-    return np.column_stack([owner[inner], result.neighbours[inner]]), across
 
 
 def regions_view(data: ReportData) -> View | None:

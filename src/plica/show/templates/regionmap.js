@@ -4,7 +4,6 @@
 (() => {
   const HUES = ["#332288", "#cc6677", "#117733", "#ddcc77", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499", "#dddddd"];
   const RAMP = [[237, 243, 249], [8, 61, 110]], CHUNK = 2048, WIDE = 2048, LABEL_PIXELS = 2500, MOST_LABELS = 60;
-  const TYPES = { int32: Int32Array, uint32: Uint32Array, uint16: Uint16Array, uint8: Uint8Array, float32: Float32Array };
   const BY = { class: "Class", gain: "Gain", size: "Size", active: "Active units" };
 
   const decode = text => {
@@ -13,14 +12,74 @@
     for (let i = 0; i < raw.length; i++) out[i] = raw.charCodeAt(i);
     return out;
   };
+  /* The format is that of plica.show.regionpack. */
   const unpack = async bytes => {
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     const buffer = await new Response(stream).arrayBuffer();
     const size = new DataView(buffer).getUint32(0, true);
-    const data = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, size)));
-    for (const [name, [type, offset, length]] of Object.entries(data.arrays))
-      data[name] = new TYPES[type](buffer, offset, length);
-    return data;
+    const d = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, size)));
+    const raw = name => { const [at, length] = d.arrays[name]; return new Uint8Array(buffer, 4 + size + at, length); };
+    const words = (name, width) => {
+      const planes = raw(name), n = planes.length / width, out = new (width === 2 ? Uint16Array : Uint32Array)(n);
+      for (let j = 0; j < width; j++) for (let i = 0, o = j * n; i < n; i++) out[i] |= planes[o + i] << 8 * j;
+      return out;
+    };
+    geometry(d, words("xy", 4), words("counts", 2), words("back", 4));
+    d.label = words("label", 2);
+    d.gain = gains(words("gain", 2), d.gains);
+    if (d.arrays.bits) patterns(d, raw("bits")); else d.active = words("active", 2);
+    if (d.arrays.maps) d.maps = new Float32Array(words("maps", 4).buffer);
+    return d;
+  };
+  const geometry = (d, xy, counts, back) => {
+    const n = d.count, v = d.vertices, corners = d.corners = new Int32Array(2 * v), start = d.start = new Uint32Array(n + 1);
+    for (let j = 0; j < 2; j++) for (let i = 0, at = 0; i < v; i++) { const w = xy[j * v + i]; corners[2 * i + j] = at += w & 1 ? -((w + 1) / 2) : w / 2; }
+    for (let r = 0; r < n; r++) start[r + 1] = start[r] + counts[r];
+    const loop = d.loop = new Uint32Array(back.length);
+    for (let k = 0, newest = 0; k < loop.length; k++) loop[k] = back[k] ? newest - back[k] : newest++;
+    d.size = new Float32Array(n); d.middle = new Float64Array(2 * n);
+    const whole = new Float64Array(n);
+    let total = 0;
+    for (let r = 0; r < n; r++) {
+      const a = start[r], b = start[r + 1], x0 = corners[2 * loop[a]], y0 = corners[2 * loop[a] + 1];
+      let x = 0, y = 0, twice = 0, px = 0, py = 0;
+      for (let k = a; k < b; k++) {
+        const qx = corners[2 * loop[k]] - x0, qy = corners[2 * loop[k] + 1] - y0;
+        twice += px * qy - qx * py; x += qx; y += qy; px = qx; py = qy;
+      }
+      d.middle[2 * r] = x0 + x / (b - a); d.middle[2 * r + 1] = y0 + y / (b - a);
+      total += whole[r] = Math.abs(twice);
+    }
+    for (let r = 0; r < n; r++) d.size[r] = whole[r] / total;
+  };
+  const gains = (steps, [low, step]) => {
+    const out = new Float32Array(steps.length);
+    for (let r = 0, at = 0; r < out.length; r++) { at = at + steps[r] & 0xffff; out[r] = at ? Math.exp(low + (at - 1) * step) : 0; }
+    return out;
+  };
+  const patterns = (d, changes) => {
+    const n = d.count, bytes = Math.ceil(d.units / 8), bits = d.bits = new Uint8Array(n * bytes), active = d.active = new Uint16Array(n);
+    const ones = Uint8Array.from({ length: 256 }, (_, v) => { let c = 0; for (; v; v &= v - 1) c++; return c; });
+    for (let j = 0; j < bytes; j++)
+      for (let r = 0, at = 0; r < n; r++) { at ^= changes[j * n + r]; bits[r * bytes + j] = at; active[r] += ones[at]; }
+  };
+  /* Regions at every corner, made when first asked for; neighbours are those that share both ends of a side. */
+  const around = d => {
+    if (d.around) return d.around;
+    const first = new Uint32Array(d.vertices + 1), list = new Uint32Array(d.loop.length);
+    for (const v of d.loop) first[v + 1]++;
+    for (let v = 0; v < d.vertices; v++) first[v + 1] += first[v];
+    const at = first.slice();
+    for (let r = 0; r < d.count; r++) for (let k = d.start[r]; k < d.start[r + 1]; k++) list[at[d.loop[k]]++] = r;
+    return d.around = v => list.subarray(first[v], first[v + 1]);
+  };
+  const neighboursOf = (d, r) => {
+    const near = around(d), found = new Set();
+    for (let k = d.start[r]; k < d.start[r + 1]; k++) {
+      const next = k + 1 < d.start[r + 1] ? k + 1 : d.start[r], other = near(d.loop[next]);
+      for (const o of near(d.loop[k])) if (o !== r && other.includes(o)) found.add(o);
+    }
+    return [...found];
   };
 
   const PASS1 = `#version 300 es
@@ -76,13 +135,7 @@
   const spread = v => { v = (v | v << 8) & 0xff00ff; v = (v | v << 4) & 0xf0f0f0f; v = (v | v << 2) & 0x33333333; return (v | v << 1) & 0x55555555; };
   const triangulate = d => {
     const { corners, start, loop, count: n } = d, codes = new Float64Array(n);
-    d.middle = new Float64Array(2 * n);
-    for (let r = 0; r < n; r++) {
-      let x = 0, y = 0, m = start[r + 1] - start[r];
-      for (let k = start[r]; k < start[r + 1]; k++) { x += corners[2 * loop[k]]; y += corners[2 * loop[k] + 1]; }
-      d.middle[2 * r] = x /= m; d.middle[2 * r + 1] = y /= m;
-      codes[r] = ((spread(x / 16384) | spread(y / 16384) << 1) >>> 0) * 2097152 + r;
-    }
+    for (let r = 0; r < n; r++) codes[r] = ((spread(d.middle[2 * r] / 4096) | spread(d.middle[2 * r + 1] / 4096) << 1) >>> 0) * 2097152 + r;
     codes.sort();
     const total = loop.length - 2 * n, data = new Int32Array(9 * total), boxes = [];
     let t = 0;
@@ -91,12 +144,12 @@
       for (let k = start[r] + 1; k + 1 < start[r + 1]; k++, t++) {
         if (t % CHUNK === 0) boxes.push([Infinity, Infinity, -Infinity, -Infinity]);
         const box = boxes[boxes.length - 1];
-        [first, 2 * loop[k], 2 * loop[k + 1]].forEach((v, j) => {
-          const x = corners[v], y = corners[v + 1], o = 9 * t + 3 * j;
+        for (let j = 0, o = 9 * t; j < 3; j++, o += 3) {
+          const v = j === 0 ? first : 2 * loop[k + j - 1], x = corners[v], y = corners[v + 1];
           data[o] = x; data[o + 1] = y; data[o + 2] = r;
-          box[0] = Math.min(box[0], x); box[1] = Math.min(box[1], y);
-          box[2] = Math.max(box[2], x); box[3] = Math.max(box[3], y);
-        });
+          if (x < box[0]) box[0] = x; if (x > box[2]) box[2] = x;
+          if (y < box[1]) box[1] = y; if (y > box[3]) box[3] = y;
+        }
       }
     }
     return { data, boxes, total: t };
@@ -112,7 +165,7 @@
 
   class RegionMap {
     constructor(root, data) {
-      Object.assign(this, { root, data, by: "class", selected: -1, hovered: -1, dirty: true });
+      Object.assign(this, { root, data, by: data.known ? "class" : "size", selected: -1, hovered: -1 });
       this.canvas = element("canvas", "regions-gl");
       this.over = element("canvas", "regions-over");
       this.tip = element("div", "regions-tip");
@@ -125,7 +178,8 @@
       const gl = this.gl = this.canvas.getContext("webgl2", { antialias: false, preserveDrawingBuffer: true });
       if (!gl) throw new Error("no WebGL 2");
       this.stage.append(this.canvas, this.over, this.tip);
-      this.order = [...data.size.keys()].sort((a, b) => data.size[b] - data.size[a]);
+      const exponents = new Uint32Array(data.size.buffer), ranks = Float64Array.from(exponents, (e, r) => -e * 2097152 - r).sort();
+      this.order = Uint32Array.from(ranks, v => -v % 2097152);  // largest first: positive floats are in the order of their words
       this.load(gl);
       this.whole();
       this.controls();
@@ -249,8 +303,9 @@
       }
       for (let r = 0; r < data.count; r++) {
         const share = ordinal ? 0 : Math.min(1, Math.max(0, (this.scale(values[r]) - low) / (high - low || 1)));
-        const c = ordinal ? hues[values[r] % hues.length] : RAMP[0].map((a, i) => a + share * (RAMP[1][i] - a));
-        pixels.set([...c, data.label[r] % 256], 4 * r);
+        const c = ordinal ? hues[values[r] % hues.length] : null, o = 4 * r;
+        for (let i = 0; i < 3; i++) pixels[o + i] = c ? c[i] : RAMP[0][i] + share * (RAMP[1][i] - RAMP[0][i]);
+        pixels[o + 3] = data.label[r] % 256;
       }
       gl.bindTexture(gl.TEXTURE_2D, this.tints);
       gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, WIDE, rows, 0, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
@@ -288,7 +343,7 @@
       const whole = d.full[0] * d.full[1] / (u * u), least = LABEL_PIXELS * ratio * ratio;
       let written = 0;
       for (const r of this.order) {
-        if (d.size[r] * whole < least || written > MOST_LABELS) break;
+        if (d.size[r] * whole < least || written > MOST_LABELS || !d.known) break;
         const [x, y] = at(d.middle[2 * r], d.middle[2 * r + 1]);
         if (x > 0 && y > 0 && x < canvas.width && y < canvas.height) { write(String(d.classes[d.label[r]] ?? d.label[r]), x, y); written++; }
       }
@@ -310,15 +365,29 @@
         return [(e.clientX - box.left) * ratio, (e.clientY - box.top) * ratio];
       };
       let from = null, moved = false;
-      canvas.addEventListener("pointerdown", e => { from = pixels(e); moved = false; canvas.setPointerCapture(e.pointerId); });
+      const fingers = new Map();
+      canvas.addEventListener("pointerdown", e => { from = pixels(e); moved = fingers.size > 0; fingers.set(e.pointerId, from); canvas.setPointerCapture(e.pointerId); });
       canvas.addEventListener("pointermove", e => {
         const now = pixels(e);
-        if (from) {
+        if (fingers.size === 2 && fingers.has(e.pointerId)) {
+          const span = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a[0] - b[0], a[1] - b[1]) || 1; }, before = span();
+          fingers.set(e.pointerId, now);
+          const [a, b] = [...fingers.values()];
+          this.zoom(before / span(), [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2]);
+          from = now;
+        } else if (from) {
+          fingers.set(e.pointerId, now);
           if (Math.hypot(now[0] - from[0], now[1] - from[1]) > 3) moved = true;
           if (moved) { this.pan(from[0] - now[0], now[1] - from[1]); from = now; }
         } else this.hover(now, e);
       });
-      canvas.addEventListener("pointerup", e => { if (from && !moved) this.select(this.pick(...pixels(e))); from = null; this.link(); });
+      canvas.addEventListener("pointerup", e => {
+        fingers.delete(e.pointerId);
+        if (from && !moved) this.select(this.pick(...pixels(e)));
+        from = fingers.size ? [...fingers.values()][0] : null;
+        this.link();
+      });
+      canvas.addEventListener("pointercancel", e => { fingers.delete(e.pointerId); from = null; });
       canvas.addEventListener("pointerleave", () => { this.tip.hidden = true; this.hovered = -1; this.pass("shade"); });
       canvas.addEventListener("wheel", e => { e.preventDefault(); this.zoom(Math.exp(e.deltaY * .0015), pixels(e)); }, { passive: false });
       canvas.addEventListener("keydown", e => {
@@ -332,6 +401,7 @@
       const bar = root.querySelector(".regions-bar"), choose = by => { this.by = by; this.recolour(); this.mark(); this.pass("shade"); this.link(); };
       this.choose = choose;
       for (const [by, name] of Object.entries(BY)) {
+        if (!this.can(by)) continue;
         const button = element("button", "", name);
         button.type = "button"; button.dataset.by = by;
         button.addEventListener("click", () => choose(by));
@@ -352,6 +422,9 @@
       }
       this.mark();
     }
+    near(r) { return neighboursOf(this.data, r); }
+    can(by) { return by in BY && (this.data.known || (by !== "class" && by !== "gain")); }
+    named(r) { const d = this.data; return d.known ? `, class ${d.classes[d.label[r]] ?? d.label[r]}` : ""; }
     mark() { for (const b of this.root.querySelectorAll(".regions-bar [data-by]")) b.setAttribute("aria-pressed", String(b.dataset.by === this.by)); }
     pan(dx, dy) { const u = this.unit(); this.view.x += dx * u; this.view.y += dy * u; this.draw(); this.link(); }
     zoom(k, at = [this.canvas.width / 2, this.canvas.height / 2]) {
@@ -366,7 +439,7 @@
       if (r !== this.hovered) { this.hovered = r; this.pass("shade"); }
       this.tip.hidden = r < 0;
       if (r < 0) return;
-      this.tip.textContent = `Region ${r.toLocaleString("en")}, class ${d.classes[d.label[r]] ?? d.label[r]}\n${figure(100 * d.size[r])} % of the plane\ngain ${figure(d.gain[r])}, ${d.active[r]} of ${d.units} units on`;
+      this.tip.textContent = `Region ${r.toLocaleString("en")}${this.named(r)}\n${figure(100 * d.size[r])} % of the plane\n${d.known ? `gain ${figure(d.gain[r])}, ` : ""}${d.active[r]} of ${d.units} units on`;
       this.tip.style.left = `${Math.min(e.clientX - box.left + 14, box.width - 190)}px`;
       this.tip.style.top = `${Math.min(e.clientY - box.top + 14, box.height - 70)}px`;
     }
@@ -378,8 +451,8 @@
       if (r < 0) { panel.append(element("p", "small", "Click a region, or press Enter for the one in the middle.")); this.pass("shade"); this.labels(); this.link(); return; }
       panel.append(element("h4", "", `Region ${r.toLocaleString("en")}`));
       const list = element("dl");
-      const facts = [["class at its middle", d.classes[d.label[r]] ?? d.label[r]], ["size, part of the plane", `${figure(100 * d.size[r])} %`],
-        ["gain", figure(d.gain[r])], ["units on", `${d.active[r]} of ${d.units}`], ["corners", d.start[r + 1] - d.start[r]]];
+      const facts = [...(d.known ? [["class at its middle", d.classes[d.label[r]] ?? d.label[r]], ["gain", figure(d.gain[r])]] : []),
+        ["size, part of the plane", `${figure(100 * d.size[r])} %`], ["units on", `${d.active[r]} of ${d.units}`], ["corners", d.start[r + 1] - d.start[r]]];
       for (const [k, v] of facts) list.append(element("dt", "", k), element("dd", "", v));
       panel.append(list);
       this.pattern(r);
@@ -412,22 +485,29 @@
     }
 
     neighbours(r) {
-      const d = this.data;
-      if (!d.pairs) return;
-      const found = [];
-      for (let k = d.first[r]; k < d.first[r + 1]; k++) found.push([d.beside[k], d.across[k]]);
+      const found = this.near(r);
       this.panel.append(element("h5", "", `${found.length} neighbours`));
       const box = element("div", "regions-neighbours");
-      for (const [other, unit] of found.slice(0, 40)) {
-        const button = element("button", "", `${this.unitName(unit)} → region ${other.toLocaleString("en")}, class ${d.classes[d.label[other]] ?? d.label[other]}`);
+      for (const other of found.slice(0, 40)) {
+        const button = element("button", "", `${this.changed(r, other)}region ${other.toLocaleString("en")}${this.named(other)}`);
         button.type = "button";
         button.addEventListener("click", () => { this.select(other); this.show(other); });
         box.append(button);
       }
       this.panel.append(box);
     }
+    /* Units that are on in one of two regions alone. */
+    changed(r, other) {
+      const d = this.data, bytes = Math.ceil(d.units / 8), found = [];
+      if (!d.bits) return "";
+      for (let j = 0; j < bytes; j++) {
+        const gap = d.bits[r * bytes + j] ^ d.bits[other * bytes + j];
+        for (let i = 0; gap >> i; i++) if (gap >> i & 1) found.push(8 * j + i);
+      }
+      if (!found.length) return "a choice of several → ";
+      return `${found.length > 2 ? `${found.length} units` : found.map(k => this.unitName(k)).join(" and ")} → `;
+    }
     unitName(k) {
-      if (k < 0) return "several units";
       for (const [name, count] of this.data.layers) { if (k < count) return `${name}, unit ${k}`; k -= count; }
       return "a unit";
     }
@@ -455,6 +535,7 @@
 
     /* The view as a short address; restored on opening. */
     link() {
+      if (location.protocol === "about:") return;  // the frame of a notebook has no address
       clearTimeout(this.linking);
       this.linking = setTimeout(() => {
         const d = this.data, real = (v, i) => d.origin[i] + v * d.step, short = v => +v.toPrecision(6);
@@ -469,7 +550,7 @@
       const given = Object.fromEntries(new URLSearchParams(words)), d = this.data, by = given.by;
       if ([given.x, given.y, given.w].every(v => v !== undefined && Number.isFinite(+v)) && +given.w > 0)
         this.view = { x: (+given.x - d.origin[0]) / d.step, y: (+given.y - d.origin[1]) / d.step, w: +given.w / d.step };
-      if (by in BY || (d.bits && /^unit\d+$/.test(by ?? "") && +by.slice(4) < d.units)) { this.by = by; this.recolour(); this.mark(); }
+      if (this.can(by) || (d.bits && /^unit\d+$/.test(by ?? "") && +by.slice(4) < d.units)) { this.by = by; this.recolour(); this.mark(); }
       const region = Number(given.region ?? -1);
       this.draw(true);
       this.select(Number.isInteger(region) && region < d.count ? region : -1);
