@@ -20,7 +20,7 @@ from plica.core.network import Network
 
 @dataclass(frozen=True, eq=False)
 class Listed:
-    """Cells; fields as in `plica.analyses.regions.result.RegionsResult`."""
+    """Cells; fields as in `plica.analyses.regions.result.RegionsResult`, `whole` as in `planar_mesh.Mesh`."""
 
     plan: tuple[Stage, ...]
     units: tuple[int, ...]
@@ -36,6 +36,7 @@ class Listed:
     facet_layers: np.ndarray
     facet_units: np.ndarray
     sizes: np.ndarray
+    whole: bool = True
 
     def branches(self) -> np.ndarray:
         """Branches of all units, shape (cells, units)."""
@@ -57,7 +58,7 @@ def listed_plane(engine: Engine, found: list[Found]) -> Listed:
     layers, owners = makers(mesh.label, *_owners(engine))
     return Listed(
         engine.plan, units, codes, bits, mesh.vertices, mesh.error, mesh.first, mesh.corners, mesh.first,
-        np.arange(0, 2 * len(mesh.corners) + 1, 2), ends, layers, owners, areas,
+        np.arange(0, 2 * len(mesh.corners) + 1, 2), ends, layers, owners, areas, mesh.whole,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import torch
 
 from plica.analyses.regions.planar_exact import Exact, ratio
 from plica.analyses.regions.planar_kernels import FULL, UNIT, pack_signs
+from plica.analyses.regions.planar_maxima import groups_of, needs_rounds, split_maxima
 from plica.analyses.regions.planar_move import carry, combine, compact, places, positive_norms
 from plica.analyses.regions.planar_rows import SAFE, TINY, FormBound, Pusher, Rows, choice_norm, choice_of, is_relu
 from plica.analyses.regions.planar_settle import Settler
@@ -29,6 +30,7 @@ from plica.analyses.regions.planar_state import (
     Polygons,
     Split,
     Tally,
+    Waiting,
     Window,
     after_split,
     bit_words,
@@ -83,9 +85,10 @@ class Engine:
         self.alive = [bit_words(real) for real in self.exact.real]
         self.units = [forms_are_units(stage) for stage in self.plan]
         self.rectified = [u and is_relu(stage.node.op) for u, stage in zip(self.units, self.plan, strict=True)]
+        self.groups = groups_of(net, self.plan, self.rectified, self.exact.starts)
         widest = max((bytes_per_vertex(net, stage) for stage in self.plan), default=1)
         self.chunk = max(32, min(CHUNK, CHUNK_BYTES // (12 * widest)))
-        self.items = [Item(first_split(net, window, radius), slice(0, 1))]
+        self.items: list[Item | Waiting] = [Item(first_split(net, window, radius), slice(0, 1))]
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -110,7 +113,7 @@ class Engine:
     def _work_together(self, threads: int) -> None:
         ready, busy, failed = threading.Condition(self.lock), [0], list[BaseException]()
 
-        def take() -> Item | None:
+        def take() -> Item | Waiting | None:
             with ready:
                 while not self.items and busy[0] and not failed:
                     ready.wait()
@@ -139,9 +142,15 @@ class Engine:
         if failed:
             raise failed[0]
 
-    def _step(self, item: Item) -> None:
+    def frontier(self) -> list[Waiting]:
+        """What is left to do, each chunk by itself; later runs of this engine, or of another, take it as `items`."""
+        opened = [i if isinstance(i, Waiting) else Waiting(self._open(i), i.path) for i in self.items if self.plan]
+        self.items = list(opened)
+        return opened
+
+    def _step(self, item: Item | Waiting) -> None:
         """Take some cells through one stage."""
-        chunk = self._open(item)
+        chunk = item.chunk if isinstance(item, Waiting) else self._open(item)
         if chunk is None:
             return
         for i, split in enumerate(self._split(chunk)):
@@ -261,6 +270,8 @@ class Engine:
     def _split(self, k: Chunk) -> list[Split]:
         """Cells of a chunk after its stage."""
         stage, emit = self.plan[k.stage], self.sink is not None or k.stage < len(self.plan) - 1
+        groups = self.groups[k.stage]
+        emit = emit or (groups is not None and needs_rounds(groups))
         total, doubt = 0, np.arange(len(k.polygons))
         splits: list[Split] = []
         if stage.binary:
@@ -277,6 +288,8 @@ class Engine:
             splits = after_split(k, out) if emit else []
             if k.stage < len(self.plan) - 1 and len(splits) == 1 and splits[0].done:
                 splits = [replace(splits[0], ahead=self._ahead(k, len(splits[0].polygons)))]
+        elif groups is not None:
+            total, splits, doubt = split_maxima(k, stage.node.inputs[0], groups, emit=emit)
         if len(doubt):
             more, exact = self.settler.split(k, doubt, emit=emit)
             total, splits = total + more, splits + exact

@@ -33,6 +33,8 @@ class Mesh:
     label : ndarray of int64, shape (first[-1],)
         Of the side that begins at each corner.
     words : ndarray of uint64, shape (n, ...)
+    whole : bool
+        False when a budget ended while vertices were compared: then some places may be there twice.
     """
 
     vertices: np.ndarray
@@ -41,6 +43,7 @@ class Mesh:
     corners: np.ndarray
     label: np.ndarray
     words: np.ndarray
+    whole: bool = True
 
 
 def mesh_of(engine: Engine, found: list[Found]) -> Mesh:
@@ -82,11 +85,14 @@ def _merged(engine: Engine, mesh: Mesh) -> Mesh:
     seat[mesh.corners] = np.arange(len(mesh.corners))
     exact: dict[Point, int] = {}
     number = np.arange(len(mesh.vertices))
+    whole = True
     for v in np.unique(pairs).tolist():
-        engine.progress.check()
+        if engine.progress.seconds_left <= 0:
+            whole = False
+            break
         number[v] = exact.setdefault(_place(engine, mesh, int(seat[v])), v)
     kept, corners = np.unique(number[mesh.corners], return_inverse=True)
-    return Mesh(mesh.vertices[kept], mesh.error[kept], mesh.first, corners, mesh.label, mesh.words)
+    return Mesh(mesh.vertices[kept], mesh.error[kept], mesh.first, corners, mesh.label, mesh.words, whole)
 
 
 def _place(engine: Engine, mesh: Mesh, i: int) -> Point:

@@ -143,6 +143,14 @@ class Chunk:
 
 
 @dataclass(frozen=True, eq=False)
+class Waiting:
+    """A chunk that waits to be split, with its path (see `Item`): what an item becomes when work stops."""
+
+    chunk: Chunk
+    path: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Found:
     """Finished cells: x, y, delta, rho, eps of their vertices, keys, polygons; paths as in `Item` are their order."""
 

@@ -117,7 +117,10 @@ def _planar(asked: Question, sizes: tuple[int, int], progress: Progress) -> Part
         status = run_engine(engine, sizes[1])
         full = status is Completeness.BUDGET and engine.tally.count >= engine.max_regions
         decided = engine.tally.exact_vertices + engine.tally.exact_cells
-        yield listed_plane(engine, held), Completeness.COMPLETE if full else status, decided - before
+        listed = listed_plane(engine, held)
+        done = listed.whole and (full or status is Completeness.COMPLETE)
+        ended = Completeness.BUDGET if status is Completeness.COMPLETE else status
+        yield listed, Completeness.COMPLETE if done else ended, decided - before
         held.clear()
         before = decided
         if not full:

@@ -1,0 +1,121 @@
+"""What a budget leaves undone in the plane, as plain arrays that can be saved and taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from plica.analyses.regions.planar_rows import FormBound, Rows
+from plica.analyses.regions.planar_state import Chunk, Polygons, Waiting
+from plica.errors import ArgumentError, DataError
+
+
+@dataclass(frozen=True, eq=False)
+class PlanarFrontier:
+    """Cells that wait for their next stage, and what was counted before.
+
+    Attributes
+    ----------
+    waiting : tuple of Waiting
+    count : int
+        Regions that are done.
+    layers : tuple of int
+        Cells after every choice node so far.
+    mark : str
+        Of the network and domain that it belongs to, see `plica.analyses.regions.solid_frontier.mark_of`.
+    """
+
+    waiting: tuple[Waiting, ...]
+    count: int
+    layers: tuple[int, ...]
+    mark: str
+
+    def __len__(self) -> int:
+        return sum(len(w.chunk.polygons) for w in self.waiting)
+
+    def check(self, mark: str) -> None:
+        """Compare marks.
+
+        Raises
+        ------
+        ArgumentError
+            For another network or domain.
+        """
+        if self.mark != mark:
+            raise ArgumentError("resume: this frontier belongs to another network or domain; count from the start.")
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything as plain arrays, for `of`."""
+        out = {"size": np.array(len(self.waiting)), "count": np.array(str(self.count)), "mark": np.array(self.mark)}
+        out["layers"] = np.array(self.layers, np.int64)
+        for i, waiting in enumerate(self.waiting):
+            out |= {f"{i}.{name}": a for name, a in _arrays_of(waiting).items()}
+        return out
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> PlanarFrontier:
+        """The frontier of `arrays`."""
+        waiting = []
+        for i in range(int(arrays["size"])):
+            head = f"{i}."
+            waiting.append(_waiting_of({k[len(head) :]: a for k, a in arrays.items() if k.startswith(head)}))
+        layers = tuple(int(n) for n in arrays["layers"])
+        return cls(tuple(waiting), int(str(arrays["count"])), layers, str(arrays["mark"]))
+
+    def split(self, parts: int) -> Iterator[PlanarFrontier]:
+        """The same cells in at most so many frontiers, none empty; with them no regions are done."""
+        for i in range(parts):
+            part = PlanarFrontier(self.waiting[i::parts], 0, (0,) * len(self.layers), self.mark)
+            if len(part):
+                yield part
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to an .npz file of arrays."""
+        with Path(path).open("wb") as file:
+            np.savez(file, allow_pickle=False, **self.arrays())
+
+    @classmethod
+    def load(cls, path: str | Path) -> PlanarFrontier:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DataError
+            When the file holds something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls.of(dict(file))
+        except (KeyError, ValueError, TypeError, EOFError) as error:
+            raise DataError(f"{path} is not a saved frontier ({error}).") from error
+
+
+def _arrays_of(waiting: Waiting) -> dict[str, np.ndarray]:
+    """A chunk as arrays."""
+    k = waiting.chunk
+    p = k.polygons
+    out = {
+        "path": np.array(waiting.path, np.int64), "stage": np.array([k.stage, k.again]), "base": k.base, "X": k.X,
+        "keys": k.keys, "offset": p.offset, "index": p.index, "label": p.label, "words": p.words,
+        "row": k.forms.row, "shift": k.forms.offset, "bounds": np.array([k.forms.reach, k.forms.rounding]),
+        "source": np.array(k.forms.source),
+    }  # fmt: skip
+    for name, values in k.rows.values.items():
+        out[f"value.{name}"], out[f"error.{name}"], out[f"norm.{name}"] = values, k.rows.error[name], k.rows.norm[name]
+    return out
+
+
+def _waiting_of(arrays: Mapping[str, np.ndarray]) -> Waiting:
+    """The chunk of `_arrays_of`."""
+    parts = {head: {k[6:]: a for k, a in arrays.items() if k.startswith(f"{head}.")} for head in ("value", "error")}
+    norm = {k[5:]: a for k, a in arrays.items() if k.startswith("norm.")}
+    polygons = Polygons(arrays["offset"], arrays["index"], arrays["label"], arrays["words"])
+    stage, again = (int(v) for v in arrays["stage"])
+    rows = Rows(parts["value"], parts["error"], norm)
+    reach, rounding = (float(v) for v in arrays["bounds"])
+    forms = FormBound(arrays["row"], arrays["shift"], reach, str(arrays["source"]), rounding)
+    chunk = Chunk(stage, rows, arrays["base"], forms, bool(again), arrays["X"], arrays["keys"], polygons)
+    return Waiting(chunk, tuple(int(v) for v in arrays["path"]))

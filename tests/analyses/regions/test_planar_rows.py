@@ -1,0 +1,108 @@
+"""Rows of the planar engine: those carried over a choice are the exact ones within their bounds, and change no answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analyses.regions import solid_nets
+from analyses.regions.test_planar import BOX, check, check_mesh, flawed, random_net
+from plica.analyses.regions import planar_engine
+from plica.analyses.regions.analysis import count_regions, regions
+from plica.analyses.regions.planar_engine import Engine
+from plica.analyses.regions.planar_kernels import KAPPA, UNIT
+from plica.analyses.regions.planar_window import window_of
+from plica.analyses.regions.solid_domain import domain_of
+from plica.core.progress import Progress
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Rows are carried wherever they can be, however many units bend."""
+    monkeypatch.setattr(planar_engine, "BENDS", 0)
+
+
+def opened(net, monkeypatch):
+    """The engine and its chunks, with whether their rows were carried, and weights of all new vertices."""
+    engine = Engine(net, window_of(domain_of(BOX, 2)), Progress())
+    chunks, weights, real = [], [], Engine._open
+
+    def kept(self, item):
+        chunk = real(self, item)
+        weights.append(item.split.new.weights)
+        chunks.append((chunk, item.split.ahead is not None))
+        return chunk
+
+    monkeypatch.setattr(Engine, "_open", kept)
+    engine.run()
+    return engine, chunks, np.concatenate(weights)
+
+
+def exact_rows(engine, chunk, rng, most=12):
+    """(vertex, exact values rounded) of some vertices of a chunk."""
+    p = chunk.polygons
+    for c in rng.permutation(len(p))[:most]:
+        a, b = p.offset[c], p.offset[c + 1]
+        branches = engine.exact.branches(p.words[c], chunk.stage)
+        points = engine.exact.corners(p.label[a:b], branches)
+        rows = engine.exact.rows(chunk.stage, branches, points)
+        yield p.index[a:b], np.array([[x / w, y / w] for x, y, w in points]), rows
+
+
+@pytest.mark.parametrize("widths", [(2, 16, 16, 16, 2), (2, 12, 20, 8, 12, 1)])
+@pytest.mark.parametrize("force", [True, False])
+def test_carried_rows_are_within_their_bounds(widths, force, monkeypatch):
+    if force:
+        monkeypatch.setattr(planar_engine, "BENDS", 0)
+    engine, chunks, _ = opened(random_net(3, widths), monkeypatch)
+    rng, seen, worst = np.random.default_rng(0), 0, 0.0
+    for chunk, carried in chunks:
+        (name,) = chunk.rows.values
+        reach = engine.pusher.reach[name]
+        for index, places, rows in exact_rows(engine, chunk, rng):
+            X, off = chunk.X[index], chunk.rows.values[name][index] - rows[name]
+            assert (np.abs(X[:, :2] - places).max(axis=1) <= X[:, 2] + X[:, 4] + 8 * UNIT).all()
+            size = np.linalg.norm(rows[name], axis=1)
+            bound = chunk.rows.error[name][index] + reach * X[:, 2] + 4 * UNIT * size
+            assert (np.linalg.norm(off, axis=1) <= bound).all()
+            forms = chunk.forms
+            unit = forms.row * (chunk.base[index, None] + forms.reach * X[:, 2:3]) + forms.offset
+            assert (np.abs(off) <= unit + 4 * UNIT * size[:, None]).all()
+            assert (size <= chunk.rows.norm[name][index] * (1 + 1e-6) + bound).all()
+            seen += carried * len(index)
+            worst = max(worst, float(np.abs(off).max()))
+    assert seen > 50 or not force
+    assert worst < 1e-12
+
+
+def test_weights_of_new_vertices_are_bounded(monkeypatch):
+    """Three corners of a large triangle: no point of the cell needs more than KAPPA."""
+    _, _, weights = opened(random_net(5, (2, 30, 30, 2)), monkeypatch)
+    assert np.abs(weights[:, :3]).sum(axis=1).max() < KAPPA
+    assert np.abs(weights[:, :3].sum(axis=1) - 1).max() < 1e-14
+
+
+@pytest.mark.big(sample=10)
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("flaw", solid_nets.FLAWS)
+def test_degenerate_networks_with_carried_rows(flaw, seed, always):
+    check(flawed("relu", flaw, seed, 2))
+
+
+@pytest.mark.parametrize("kind", ["leaky", "clip", "residual", "pairs"])
+def test_what_cannot_be_carried_is_not(kind, always):
+    check(flawed(kind, "none", 1, 2))
+
+
+def test_answers_do_not_depend_on_how_rows_are_made(monkeypatch):
+    net = random_net(11, (2, 32, 32, 32, 1))
+    found = []
+    for bends in (0, planar_engine.BENDS, 1e9):
+        monkeypatch.setattr(planar_engine, "BENDS", bends)
+        found.append(regions(net, BOX))
+        check_mesh(found[-1], 4.0)
+        assert found[-1].decided == 0
+        assert count_regions(net, BOX).count == found[-1].count
+    for other in found[1:]:
+        assert np.array_equal(found[0].codes, other.codes)
+        assert np.abs(found[0].vertices - other.vertices).max() < 1e-12
