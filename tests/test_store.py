@@ -324,7 +324,7 @@ def make_many():
 def make_expansion():
     from plica.jobs import ExpansionResult
 
-    return ExpansionResult(**COMMON, header={}, found={"leaves": np.eye(2)}, children=np.zeros((0, 3)))
+    return ExpansionResult(**COMMON, header={}, found={"leaves": np.eye(2)}, children=({"cells": np.eye(3)}, {}))
 
 
 def make_diff():

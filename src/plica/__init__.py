@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     )
     from plica.experiments.report import report
     from plica.experiments.reproduce import reproduce
-    from plica.jobs import run
+    from plica.jobs import run, run_count
     from plica.loaders import info, load
     from plica.store import load_result, save
 
@@ -97,7 +97,7 @@ _HOMES = {
     ),
     "plica.experiments.report": ("report",),
     "plica.experiments.reproduce": ("reproduce",),
-    "plica.jobs": ("run",),
+    "plica.jobs": ("run", "run_count"),
     "plica.loaders": ("info", "load"),
     "plica.store": ("load_result", "save"),
 }
@@ -156,6 +156,7 @@ __all__ = [
     "report",
     "reproduce",
     "run",
+    "run_count",
     "save",
     "spectrum",
     "stream_regions",

@@ -23,13 +23,7 @@ Set = Annotated[
         "--set", help="Argument of the analysis, named as in Python; @FILE.npy is an array.", metavar="NAME=VALUE"
     ),
 ]
-Folder = Annotated[Path, typer.Option(help="Keeps what is done; a second run goes on from it.", metavar="DIR")]
-Workers = Annotated[int, typer.Option(help="Processes; -1 is one per core.")]
-Cluster = Annotated[
-    str | None, typer.Option(help="Address of a dask scheduler, whose workers are used.", metavar="ADDRESS")
-]
 Chunk = Annotated[int | None, typer.Option(help="Images per chunk. Default: about two seconds' worth.", min=1)]
-Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run in the same folder.")]
 Limit = Annotated[int | None, typer.Option(help="Use so many images. Default: all.", min=1, rich_help_panel="Data")]
 
 
@@ -42,12 +36,12 @@ def run(
     analysis: Analysis,
     model: opt.Model,
     data: opt.Data,
-    folder: Folder,
+    folder: opt.Kept,
     set_: Set = None,
-    workers: Workers = 1,
-    cluster: Cluster = None,
+    workers: opt.Workers = 1,
+    cluster: opt.Cluster = None,
     chunk: Chunk = None,
-    wait: Wait = False,
+    wait: opt.Wait = False,
     split: opt.Split = "test",
     scale: opt.Scale = None,
     mean: opt.Mean = None,

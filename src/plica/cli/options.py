@@ -58,3 +58,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_pane
 Out = Annotated[
     Path | None, typer.Option(help="Save the result to this .npz file.", metavar="FILE", rich_help_panel=_RUN)
 ]
+
+Kept = Annotated[
+    Path, typer.Option("--folder", help="Keeps what is done; a second run goes on from it.", metavar="DIR")
+]
+Workers = Annotated[int, typer.Option(help="Processes; -1 is one per core.")]
+Cluster = Annotated[
+    str | None, typer.Option(help="Address of a dask scheduler, whose workers are used.", metavar="ADDRESS")
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run in the same folder.")]

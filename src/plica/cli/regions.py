@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
     app.command("regions")(regions)
     app.command("stream-regions")(stream_regions)
     app.command("count-regions")(count_regions)
+    app.command("run-count")(run_count)
 
 
 def regions(
@@ -142,6 +143,39 @@ def count_regions(
     domain = _domain(net, corners, None if data is None else DataOptions(data, scale=scale), through, margin)
     with progress(max_seconds) as watch:
         result = compute(net, domain, max_regions=max_regions, threads=threads, progress=watch)
+    options = {"lower": lower, "upper": upper, "data": str(data), "through": through, "margin": margin}
+    finish(stamped_result(result, net, None, {**options, **plain(opened)}), as_json=as_json, out=out)
+
+
+def run_count(
+    model: opt.Model,
+    folder: opt.Kept,
+    lower: Lower = None,
+    upper: Upper = None,
+    data: Images = None,
+    through: Through = None,
+    margin: Margin = 0.1,
+    property_: opt.Property = None,
+    case: opt.Case = None,
+    workers: opt.Workers = 1,
+    cluster: opt.Cluster = None,
+    wait: opt.Wait = False,
+    scale: opt.Scale = None,
+    input_shape: opt.InputShape = None,
+    trust_pickle: opt.TrustPickle = False,
+    out: opt.Out = None,
+    max_seconds: opt.MaxSeconds = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Count the activation regions in parts that survive everything; a second run continues."""
+    from plica.jobs import run_count as compute
+
+    opened = ModelOptions(model, input_shape, trust_pickle)
+    net = open_model(opened)
+    corners = (lower, upper, property_, case)
+    domain = _domain(net, corners, None if data is None else DataOptions(data, scale=scale), through, margin)
+    with progress(max_seconds) as watch:
+        result = compute(net, domain, folder=folder, workers=workers, cluster=cluster, wait=wait, progress=watch)
     options = {"lower": lower, "upper": upper, "data": str(data), "through": through, "margin": margin}
     finish(stamped_result(result, net, None, {**options, **plain(opened)}), as_json=as_json, out=out)
 

@@ -1,9 +1,9 @@
-"""Long searches: a frontier that survives, because every chunk of it that was expanded is a file."""
+"""Long searches: a frontier that survives, because every part of it that was expanded is a file."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,10 @@ from plica.errors import BudgetReached
 from plica.jobs.folder import JobFolder, digest
 from plica.jobs.pool import pool
 from plica.jobs.result import ExpansionResult
-from plica.store import data_hash
 
-ROUND = 16  # chunks per worker that are handed out together
-Expand = Callable[[np.ndarray], tuple[dict[str, np.ndarray], np.ndarray]]
+ROUND = 16  # parts per worker that are handed out together
+Part = Mapping[str, np.ndarray]
+Expand = Callable[[Part], tuple[dict[str, np.ndarray], Sequence[Part]]]
 
 
 @dataclass(frozen=True)
@@ -28,122 +28,102 @@ class Explored:
     Attributes
     ----------
     completeness : Completeness
-    counts : dict of str to int
-        How many entries were found under each name.
     expanded, waiting : int
-        Chunks of the frontier that are done, and that are not.
+        Parts of the frontier that are done, and that are not.
     """
 
     completeness: Completeness
-    counts: dict[str, int]
     expanded: int
     waiting: int
-    _folder: JobFolder
-    _key: dict[str, Any]
-    _roots: np.ndarray
-    _chunk: int
+    _tree: _Tree
 
     def found(self) -> Iterator[dict[str, np.ndarray]]:
-        """Everything found, a chunk at a time, in an order that depends on the search alone."""
-        for _, result in _walk(self._folder, self._key, self._roots, self._chunk):
+        """Everything found, a part at a time, in an order that depends on the parts alone."""
+        for _, result in self._tree.walk():
             if result is not None:
                 yield result.found
 
 
 def explore(
     expand: Expand,
-    roots: np.ndarray,
+    roots: Sequence[Part],
     *,
     folder: Any,
     key: dict[str, Any],
     workers: int = 1,
     cluster: str | None = None,
-    chunk: int = 256,
+    wait: bool = False,
     progress: Progress | None = None,
 ) -> Explored:
-    """Expand a tree of cells, chunks of its frontier at a time; a killed search goes on where it was.
+    """Expand a tree of cells, part after part of its frontier; a killed search goes on where it was.
 
-    The files of expanded chunks hold their children, so the frontier is what they name and what has no file yet:
-    it cannot get out of step with what was found.
+    The file of a part that was expanded holds its children, so the frontier is what the files name and what has no file
+    yet: it cannot get out of step with what was found.
 
     Parameters
     ----------
     expand : callable
-        Takes rows of the frontier, shape (m, ...), and returns what it found, arrays by name, and the rows to expand
-        next. It depends on nothing but the rows and `key`. Sent to other processes with more than one worker.
-    roots : array, shape (n, ...)
+        Takes a part of the frontier, arrays by name, and returns what it found, arrays by name, and the parts to expand
+        next; a second or two of work. What it finds depends on nothing but the part and `key`. Sent to other processes
+        with more than one worker.
+    roots : sequence of dict of str to array
         Where the search begins.
-    folder : path-like
+    folder, workers, cluster, wait
         As for `plica.run`.
     key : dict
         What the search depends on, as plain values and arrays: part of the names of all files.
-    workers, cluster
-        As for `plica.run`.
-    chunk : int
-        Rows per chunk at most.
     progress : Progress, optional
-        The budget of time ends the search between chunks.
+        The budget of time ends the search between parts.
 
     Returns
     -------
     Explored
-        `expand` must give each cell of a tree once: two rows with the same descendants are counted twice.
+        `expand` must give each cell of a tree once: what is in two parts is counted twice.
     """
     progress, place = progress or Progress(), JobFolder(folder)
-    with place.locked(wait=False, progress=progress):
-        state = _expand_all(expand, roots, (place, key, chunk), (workers, cluster), progress)
-    counts: dict[str, int] = {}
-    expanded = waiting = 0
-    for _, result in _walk(place, key, roots, chunk):
-        expanded, waiting = expanded + (result is not None), waiting + (result is None)
-        for name, values in (result.found if result is not None else {}).items():
-            counts[name] = counts.get(name, 0) + len(values)
-    if not waiting:
-        state = Completeness.COMPLETE
-    return Explored(state, counts, expanded, waiting, place, key, roots, chunk)
+    tree = _Tree(place, key, tuple(roots))
+    with place.locked(wait=wait, progress=progress):
+        state = _expand_all(expand, tree, (workers, cluster), progress)
+    done = [result is not None for _, result in tree.walk()]
+    state = Completeness.COMPLETE if all(done) else state
+    return Explored(state, sum(done), len(done) - sum(done), tree)
 
 
-def _name(key: dict[str, Any], rows: np.ndarray) -> str:
-    return digest({"key": key, "rows": data_hash(rows)})
+@dataclass(frozen=True)
+class _Tree:
+    """The parts of a search that are known: its roots, and the children that files name."""
+
+    folder: JobFolder
+    key: dict[str, Any]
+    roots: tuple[Part, ...]
+
+    def name(self, part: Part) -> str:
+        """Of the part's file."""
+        return digest({"key": self.key, "part": {name: np.asarray(part[name]) for name in sorted(part)}})
+
+    def walk(self) -> Iterator[tuple[Part, ExpansionResult | None]]:
+        """Every part, depth first, with its file if it is there."""
+        stack = list(self.roots)[::-1]
+        while stack:
+            part = stack.pop()
+            result = self.folder.read(self.name(part))
+            yield part, result
+            if result is not None:
+                stack.extend(result.children[::-1])
 
 
-def _chunks(rows: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(rows), chunk):
-        yield rows[start : start + chunk]
-
-
-def _walk(
-    folder: JobFolder, key: dict[str, Any], roots: np.ndarray, chunk: int
-) -> Iterator[tuple[np.ndarray, ExpansionResult | None]]:
-    """Every chunk of the tree that is known, depth first, with its file if it is there."""
-    stack = list(_chunks(roots, chunk))[::-1]
-    while stack:
-        rows = stack.pop()
-        result = folder.read(_name(key, rows))
-        yield rows, result
-        if result is not None:
-            stack.extend(list(_chunks(result.children, chunk))[::-1])
-
-
-def _expand_all(
-    expand: Expand,
-    roots: np.ndarray,
-    where: tuple[JobFolder, dict[str, Any], int],
-    how: tuple[int, str | None],
-    progress: Progress,
-) -> Completeness:
-    """Expand level after level of what has no file."""
-    folder, key, chunk = where
-    frontier = [rows for rows, result in _walk(folder, key, roots, chunk) if result is None]
+def _expand_all(expand: Expand, tree: _Tree, how: tuple[int, str | None], progress: Progress) -> Completeness:
+    """Expand whatever has no file."""
+    frontier = [part for part, result in tree.walk() if result is None]
     try:
         with pool(*how) as each:
             while frontier:
                 # The youngest first, as in a depth-first search: what waits stays small.
                 tasks = [frontier.pop() for _ in range(min(len(frontier), ROUND * max(1, how[0])))]
-                for rows, result in each(_work, _in_time(expand, tasks, progress)):
-                    folder.write(_name(key, rows), result)
-                    frontier.extend(_chunks(result.children, chunk))
-                    progress.report("chunks to expand", len(frontier))
+                for part, result in each(_work, _in_time(expand, tasks, progress)):
+                    tree.folder.write(tree.name(part), result)
+                    frontier.extend(result.children)
+                    progress.report("parts to expand", len(frontier))
                 progress.check()
     except KeyboardInterrupt:
         return Completeness.INTERRUPTED
@@ -152,16 +132,18 @@ def _expand_all(
     return Completeness.COMPLETE
 
 
-def _in_time(expand: Expand, frontier: list[np.ndarray], progress: Progress) -> Iterator[tuple]:
-    for rows in frontier:
+def _in_time(expand: Expand, frontier: list[Part], progress: Progress) -> Iterator[tuple]:
+    for part in frontier:
         if progress.seconds_left <= 0:
             return
-        yield expand, rows
+        yield expand, part
 
 
-def _work(expand: Expand, rows: np.ndarray) -> tuple[np.ndarray, ExpansionResult]:
-    """Expand one chunk: what a worker does."""
+def _work(expand: Expand, part: Part) -> tuple[Part, ExpansionResult]:
+    """Expand one part: what a worker does."""
     began = time.monotonic()
-    found, children = expand(rows)
+    found, children = expand(part)
     seconds = {"seconds": time.monotonic() - began}
-    return rows, ExpansionResult(Standing.NUMERICAL, Completeness.COMPLETE, seconds, found, children)
+    return part, ExpansionResult(
+        Standing.NUMERICAL, Completeness.COMPLETE, seconds, found, tuple(dict(child) for child in children)
+    )

@@ -20,7 +20,7 @@ from plica.core.result import Result
 from plica.errors import ArgumentError, DataError
 from plica.store import FORMAT, data_hash, load_result, save, whole_file
 
-JOBS_FORMAT = 1  # of the division into chunks; part of every name
+JOBS_FORMAT = 2  # of the division into chunks; part of every name
 CHUNKS, LOCK, POLL = "chunks", "lock", 0.2
 
 

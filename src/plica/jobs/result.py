@@ -40,18 +40,18 @@ class ManyResult(Result):
 
 @dataclass(frozen=True, repr=False)
 class ExpansionResult(Result):
-    """What one chunk of a search's frontier gave; see `plica.jobs.explore`.
+    """What one part of a search's frontier gave; see `plica.jobs.explore`.
 
     Attributes
     ----------
     found : dict of str to ndarray
         What was found, as the search's `expand` names it.
-    children : ndarray, shape (n, ...)
-        What is still to be expanded.
+    children : tuple of dict of str to ndarray
+        Parts that are still to be expanded.
     """
 
     found: dict[str, np.ndarray]
-    children: np.ndarray
+    children: tuple[dict[str, np.ndarray], ...]
 
     def summary(self) -> str:
         """How much was found and how much is left to expand."""

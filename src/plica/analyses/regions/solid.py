@@ -119,7 +119,7 @@ def solid_count(
         raise ArgumentError(f"domain: it lies in {domain.ambient} variables, the network reads {d}.")
     if isinstance(domain, Ball) and d > VERTEX_VARIABLES and domain.norm == 2.0:
         raise ArgumentError(f"domain: a round ball in {d} variables is not supported; use norm=inf, or a slice.")
-    if d > VERTEX_VARIABLES or (d > CONE_VARIABLES and not is_bounded(domain)):
+    if _by_rows(d, domain):
         return _count_by_rows(net, _rows_domain(domain), progress, resume)
     if not is_bounded(domain):
         if resume is not None:
@@ -136,6 +136,16 @@ def solid_count(
         for _ in engines[0].run(batches):
             pass
     return _tally(engines, resume.count if resume is not None else 0)
+
+
+def can_resume(net: Network, domain: Where | None) -> bool:
+    """Whether a count that a budget ends has a frontier."""
+    return _by_rows(math.prod(net.input_shape), domain) or is_bounded(domain)
+
+
+def _by_rows(d: int, domain: Where | None) -> bool:
+    """Whether cells of d variables are kept as inequalities."""
+    return d > VERTEX_VARIABLES or (d > CONE_VARIABLES and not is_bounded(domain))
 
 
 def solid_stream(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,14 +54,34 @@ class Frontier:
         if self.mark != mark:
             raise ArgumentError("resume: this frontier belongs to another network or domain; count from the start.")
 
-    def save(self, path: str | Path) -> None:
-        """Write everything to an .npz file of arrays."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything as plain arrays, for `of`."""
         arrays = {f"{i}.{name}": a for i, b in enumerate(self.batches) for name, a in b.cells._asdict().items()}
         arrays |= {f"rows.{name}": a for name, a in packed(self.cells).items()}
-        stages = np.array([b.stage for b in self.batches], np.int64)
+        arrays["stages"] = np.array([b.stage for b in self.batches], np.int64)
+        return arrays | {"count": np.array(str(self.count)), "mark": np.array(self.mark)}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Frontier:
+        """The frontier of `arrays`."""
+        batches = tuple(
+            Batch(int(stage), Cells(*(arrays[f"{i}.{name}"] for name in Cells._fields)))
+            for i, stage in enumerate(arrays["stages"])
+        )
+        cells = unpacked({name[5:]: arrays[name] for name in arrays if name.startswith("rows.")})
+        return cls(batches, tuple(cells), int(str(arrays["count"])), str(arrays["mark"]))
+
+    def split(self, parts: int) -> Iterator[Frontier]:
+        """The same cells in at most so many frontiers, none empty; with them no regions are done."""
+        for i in range(parts):
+            part = Frontier(self.batches[i::parts], self.cells[i::parts], 0, self.mark)
+            if len(part):
+                yield part
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to an .npz file of arrays."""
         with Path(path).open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays, stages=stages, count=np.array(str(self.count)),
-                     mark=np.array(self.mark))  # fmt: skip
+            np.savez(file, allow_pickle=False, **self.arrays())
 
     @classmethod
     def load(cls, path: str | Path) -> Frontier:
@@ -73,12 +94,7 @@ class Frontier:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                batches = tuple(
-                    Batch(int(stage), Cells(*(file[f"{i}.{name}"] for name in Cells._fields)))
-                    for i, stage in enumerate(file["stages"])
-                )
-                cells = unpacked({name[5:]: file[name] for name in file.files if name.startswith("rows.")})
-                return cls(batches, tuple(cells), int(str(file["count"])), str(file["mark"]))
+                return cls.of(dict(file))
         except (KeyError, ValueError, TypeError, EOFError) as error:
             raise DataError(f"{path} is not a saved frontier ({error}).") from error
 

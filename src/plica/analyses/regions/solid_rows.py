@@ -98,32 +98,27 @@ class RowSearch:
 
     def run(self, cells: list[RowCell] | None = None) -> Iterator[RowCell]:
         """Yield all regions, or those below cells of an earlier run; what a budget leaves undone is in `left`."""
-        pending = [self._start()] if cells is None else list(cells)
-        pending = [c for c in pending if c is not None]
+        pending = [self._whole()] if cells is None else list(cells)
         try:
+            if cells is None:
+                pending = [root for root in map(self._with_point, pending) if root.points]
             while pending:
                 self.progress.check()
-                cell = self._with_point(pending.pop())
+                cell = self._with_point(pending[-1])  # it leaves the list when it is done: a budget must not lose it
                 if cell.stage == len(self.plan):
+                    pending.pop()
                     self.found += 1
                     yield cell
-                    continue
-                try:
-                    pending += self._split(cell)
-                except BudgetReached:
-                    pending.append(cell)
-                    raise
+                else:
+                    pending[-1:] = self._split(cell)
         except BudgetReached:
             self.left += pending
 
-    def _start(self) -> RowCell | None:
-        initial = np.concatenate([np.zeros(0, np.int16), *(s.initial for s in self.plan)])
-        whole = RowCell(0, 0, initial, ())
-        point = self._inside(whole, ())
-        return None if point is None else RowCell(0, 0, initial, (), (point,))
+    def _whole(self) -> RowCell:
+        return RowCell(0, 0, np.concatenate([np.zeros(0, np.int16), *(s.initial for s in self.plan)]), ())
 
     def _with_point(self, cell: RowCell) -> RowCell:
-        """A cell of an earlier run with a point again."""
+        """A cell of an earlier run, or the whole domain, with a point."""
         if cell.points:
             return cell
         point = self._inside(cell, ())
