@@ -120,7 +120,8 @@ def count_regions(
                 "progress=plica.Progress(max_seconds=...), or list the regions."
             )
         found = solid_count(asked.net, asked.where, progress=progress, workers=threads)
-        return _count(asked, found, begun)
+        status = Completeness.COMPLETE if found.complete else Completeness.BUDGET
+        return count_result(asked, found, {"seconds": time.perf_counter() - begun}, status)
     engine = engine_of(asked, progress, max_regions, None)
     status = run_engine(engine, threads)
     tally = engine.tally
@@ -226,8 +227,10 @@ def _listed(
 
     engine = engine_of(asked, progress, most, keep)
     status = run_engine(engine, threads)
-    tally = engine.tally
-    return status, tuple(tally.cells), tally.exact_vertices + tally.exact_cells, listed_plane(engine, found)
+    tally, listed = engine.tally, listed_plane(engine, found)
+    if status is Completeness.COMPLETE and not listed.whole:
+        status = Completeness.BUDGET
+    return status, tuple(tally.cells), tally.exact_vertices + tally.exact_cells, listed
 
 
 def listable(asked: Question) -> Box | Ball | Polyhedron:
@@ -330,13 +333,14 @@ def run_engine(engine: Engine, threads: int) -> Completeness:
     return Completeness.COMPLETE
 
 
-def _count(asked: Question, found: SolidCount, begun: float) -> RegionCountResult:
+def count_result(
+    asked: Question, found: SolidCount, header: dict[str, Any], status: Completeness
+) -> RegionCountResult:
     """A count of the solid engine as a result."""
-    status = Completeness.COMPLETE if found.complete else Completeness.BUDGET
     names = tuple(s.node.name for s in stages(asked.net))
     layers = _per_layer(asked, found.layers or (0,) * len(names), found.count)
     return RegionCountResult(
-        Standing.RIGOROUS, status, {"seconds": time.perf_counter() - begun}, found.count, asked.dimension, names,
+        Standing.RIGOROUS, status, header, found.count, asked.dimension, names,
         layers, found.signs + found.pieces, found.method, found.undecided,
     )  # fmt: skip
 
