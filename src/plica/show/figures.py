@@ -16,6 +16,7 @@ COLOURS = ("#332288", "#cc6677", "#117733", "#ddcc77", "#88ccee", "#882255", "#4
 STYLES = ("-", "--", "-.", ":")
 MOST_COLUMNS = 3
 IMAGE_COLUMNS = 10
+MOST_MARKS = 12  # bars that are numbered one by one
 TITLE_WIDTH = 44  # letters of a panel's title in a line
 
 
@@ -44,8 +45,8 @@ def draw(figure: Any) -> Figure:
     return picture
 
 
-def _dressed(axes: Axes, panel: Any) -> None:
-    """Titles, scales and a legend where there is more than one series."""
+def _dressed(axes: Axes, panel: Any, *, below: bool = False) -> None:
+    """Titles, scales and a legend where there is more than one series, below the axes where these are full."""
     axes.set(title=_wrapped(panel.title), xlabel=panel.x, ylabel=panel.y)
     axes.spines[["top", "right"]].set_visible(False)
     if "x" in panel.log:
@@ -53,7 +54,8 @@ def _dressed(axes: Axes, panel: Any) -> None:
     if "y" in panel.log:
         axes.set_yscale("log")
     if len(panel.series) > 1 and not all(name.startswith("_") for name in panel.series):
-        axes.legend(frameon=False, fontsize=8)
+        outside: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 3} if below else {}
+        axes.legend(frameon=False, fontsize=8, **outside)
 
 
 def _wrapped(title: str) -> str:
@@ -80,7 +82,10 @@ def _bars(axes: Axes, panel: Any) -> None:
     for k, (name, values) in enumerate(panel.series.items()):
         places = values[0] + (k - (len(panel.series) - 1) / 2) * width
         axes.bar(places, values[1], width, color=COLOURS[k % len(COLOURS)], label=name)
-    _dressed(axes, panel)
+    marks = np.unique(np.concatenate([values[0] for values in panel.series.values()]))
+    if len(marks) <= MOST_MARKS and (marks == marks.round()).all():
+        axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
+    _dressed(axes, panel, below=True)
 
 
 def _images(axes: Axes, panel: Any) -> None:
@@ -117,7 +122,7 @@ def _areas(axes: Axes, panel: Any) -> None:
             marker = "o" if values.shape[1] == 1 else ""
             axes.plot(values[0], values[1], color=colour, marker=marker, linewidth=2, label=name)
     axes.set_aspect("equal")
-    _dressed(axes, panel)
+    _dressed(axes, panel, below=True)
 
 
 DRAW = {"lines": _lines, "scatter": _scatter, "bars": _bars, "images": _images, "heat": _heat, "areas": _areas}

@@ -90,7 +90,7 @@ def plot_impostor(result: ImpostorResult, shape: tuple[int, ...] | None = None) 
     from matplotlib.figure import Figure
 
     trio = (result.x, result.impostor, result.towards)
-    pictures = to_pixels(trio, shape or _shape(result.x))
+    pictures = to_pixels(trio, shape or image_shape(result.x))
     titles = (
         f"image A\nanswered {result.class_x}",
         f"features of A at {result.layer}\nanswered {result.class_impostor}",
@@ -109,7 +109,7 @@ def plot_impostor(result: ImpostorResult, shape: tuple[int, ...] | None = None) 
     return figure
 
 
-def _shape(x: np.ndarray) -> tuple[int, ...]:
+def image_shape(x: np.ndarray) -> tuple[int, ...]:
     """Guess how to draw an input."""
     if x.ndim in (2, 3) and min(x.shape[-2:]) > 1:
         return x.shape

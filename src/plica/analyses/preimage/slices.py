@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import Any
+
 import numpy as np
 import scipy.linalg
 from flint import fmpz_mat
 
 from plica.analyses.preimage.union_piece import UnionPiece
-from plica.core.domain import Plane
+from plica.core.domain import Box, Plane
 from plica.core.exact.integers import select, stack, to_integers
 from plica.core.polyhedron import Polyhedron
 from plica.core.search.decided import ExactPiece
+from plica.errors import ArgumentError
 
+DRAWN = 1000  # pieces of a picture
+SAME = 1e-9  # corners of two pieces that differ by less, relative to the largest entry, are one
 FLAT = 1e-9  # equations of length 1 that say less than this about the slice, above 64 inputs, say nothing
 
 
@@ -65,3 +72,38 @@ def _independent(E: np.ndarray) -> np.ndarray:
         return np.zeros(0, dtype=int)
     _, triangle, order = scipy.linalg.qr(E.T, mode="economic", pivoting=True)
     return np.sort(order[: int((np.abs(np.diag(triangle)) > FLAT).sum())])
+
+
+def outlines(pieces: Iterable[UnionPiece], plane: Plane) -> list[np.ndarray]:
+    """Corners of every piece in a plane with a bounded window, in their order around it, shape (k, 2) each."""
+    out = []
+    for piece in pieces:
+        part = sliced(piece, plane)
+        corners = np.zeros((0, 2)) if part is None else part.vertices()
+        if len(corners):
+            across = corners - corners.mean(0)
+            out.append(corners[np.argsort(np.arctan2(across[:, 1], across[:, 0]), kind="stable")])
+    return out
+
+
+def picture(pieces: list[UnionPiece], plane: Plane | None, words: Callable[[], str]) -> Any:
+    """Pieces drawn in a plane's window, or in the plane of two inputs; see `Preimage.plot`."""
+    if plane is None and pieces and pieces[0].ambient == 2:
+        side = 1.5 * max(float(np.abs(piece.point).max()) for piece in pieces) + 1.0
+        plane = Plane(np.zeros(2), np.eye(2), Box(np.full(2, -side), side))
+    if plane is None or plane.window is None or plane.dimension != 2:
+        raise ArgumentError("plot: the preimage has not two inputs; give a plica.Plane with a window of two sides.")
+    drawn = import_module("plica.show.preimages").plot_pieces
+    title = f"{words()}; {len(pieces)} pieces"
+    return drawn(outlines(pieces, plane), title, (plane.window.lower, plane.window.upper))
+
+
+def once(parts: list[np.ndarray]) -> np.ndarray:
+    """Points in lexicographic order; those that pieces share differ by the rounding of each piece's rows."""
+    points = np.unique(np.concatenate(parts), axis=0)
+    size = SAME * (1 + np.abs(points).max(initial=0.0))
+    kept: list[np.ndarray] = []
+    for p in points:
+        if not kept or not (np.abs(np.array(kept) - p).max(1) <= size).any():
+            kept.append(p)
+    return np.array(kept).reshape(-1, points.shape[1])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from plica.core.network import Network
 from plica.core.progress import Progress
@@ -109,10 +110,11 @@ def _jobs(model: Any, data: Any, folder: Path, limit: int, seed: int, reading: d
     if model is None:
         if data is not None:
             raise ArgumentError("report: data was given without a model. Give both, or neither for the example.")
-        for name, train in (("digits-mlp", digits_mlp), ("digits-conv", digits_conv)):
-            module, images = train(seed)
-            net = load(module, images.images.shape[1:])
-            yield Job(name, net, _first(images, limit), folder, seed)
+        trained = [("digits-mlp", *digits_mlp(seed)), ("digits-conv", *digits_conv(seed))]
+        for (name, module, images), (second, other, own) in zip(trained, reversed(trained), strict=True):
+            shape = images.images.shape[1:]
+            reader = nn.Sequential(nn.Flatten(), nn.Unflatten(1, own.images.shape[1:]), other)
+            yield Job(name, load(module, shape), _first(images, limit), folder, seed, (second, load(reader, shape)))
         return
     loading = {k: reading.pop(k) for k in ("input_shape", "weights", "trust_pickle") if k in reading}
     net = model if isinstance(model, Network) else load(model, **loading)

@@ -25,6 +25,7 @@ class Job:
     images: ImageSet
     folder: Path
     seed: int
+    reference: tuple[str, Network] | None = None  # a second network of the same inputs, by name
 
     @property
     def accuracy(self) -> float | None:

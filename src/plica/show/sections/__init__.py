@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from plica.show.sections import about, edge, facet, forget, noise, proof, regions, stability
+from plica.show.sections import about, confuse, edge, facet, forget, noise, proof, regions, stability
 from plica.show.sections.view import Section, View
 
 __all__ = ["SECTIONS", "Section", "View"]
 
 SECTIONS = (
     forget.SECTION,
+    confuse.SECTION,
     regions.SECTION,
     facet.SECTION,
     edge.SECTION,
