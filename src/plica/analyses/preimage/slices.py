@@ -92,7 +92,7 @@ def picture(pieces: list[UnionPiece], plane: Plane | None, words: Callable[[], s
         side = 1.5 * max(float(np.abs(piece.point).max()) for piece in pieces) + 1.0
         plane = Plane(np.zeros(2), np.eye(2), Box(np.full(2, -side), side))
     if plane is None or plane.window is None or plane.dimension != 2:
-        raise ArgumentError("plot: the preimage has not two inputs; give a plica.Plane with a window of two sides.")
+        raise ArgumentError("plot: give a plica.Plane with a window of two sides; only two inputs need none.")
     drawn = import_module("plica.show.preimages").plot_pieces
     title = f"{words()}; {len(pieces)} pieces"
     return drawn(outlines(pieces, plane), title, (plane.window.lower, plane.window.upper))
