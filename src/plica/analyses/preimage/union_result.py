@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from plica.analyses.preimage.result import Kind
 from plica.core.result import Result
+from plica.core.search.found import Tally
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,6 +41,9 @@ class PreimageResult(Result):
         Nodes, programs, pruned and unproven parts of the search.
     reason : str
         How the kind is known, in a sentence.
+    open_share : float
+        What an unfinished search had not closed: of the domain's volume where it goes by boxes (``counts["boxes"]``
+        above 0), else of the tree of branches, in which children share alike. 0 when complete; NaN in older files.
     """
 
     layer: str
@@ -54,6 +59,7 @@ class PreimageResult(Result):
     upper: np.ndarray
     counts: dict[str, int]
     reason: str
+    open_share: float = math.nan
 
     def summary(self) -> str:
         """Kind, number of pieces and their dimensions."""
@@ -63,6 +69,21 @@ class PreimageResult(Result):
             f"{self.target} at layer {self.layer!r}, in the space of {self.source!r}: {self.kind}, "
             f"{len(self.dimensions)} pieces{' (' + parts + ')' if parts else ''}\n{self.reason}"
         )
+
+
+def reason(tally: Tally, kind: Kind, pieces: int, *, complete: bool) -> str:
+    """How a kind is known, and what is open, in a sentence."""
+    of = "the domain's volume" if tally.boxes else "the tree of branches, in which children share alike,"
+    open_ = f" {100 * min(max(tally.open_share, 0.0), 1.0):.3g} % of {of} is open."
+    if kind is Kind.UNBOUNDED and not complete:
+        return "One piece is unbounded; others may be missing." + open_
+    if not complete:
+        undecided = f" {len(tally.undecided)} patterns are undecided." if tally.undecided else ""
+        return f"The search ended before all patterns were looked at.{undecided}{open_}"
+    how = f"{tally.unproven} parts were closed on a solver's word" if tally.unproven else "all others are excluded"
+    if kind is Kind.EMPTY:
+        return f"No input of the domain reaches the target: {how.replace('all others', 'all patterns')}."
+    return f"{pieces} patterns have a point; {how}, {tally.nodes} nodes."
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from plica.analyses.preimage.reach import proven_top, relaxed_top
 from plica.analyses.preimage.result import Kind
-from plica.analyses.preimage.slices import sliced
+from plica.analyses.preimage.slices import DRAWN, once, picture, sliced
 from plica.analyses.preimage.union_piece import UnionPiece
 from plica.analyses.preimage.union_restore import found_again
-from plica.analyses.preimage.union_result import PreimageResult, Reach
+from plica.analyses.preimage.union_result import PreimageResult, Reach, reason
 from plica.core.domain import Box, Plane
 from plica.core.exact import columns as exact
 from plica.core.network import INPUT, Network
@@ -26,7 +27,7 @@ from plica.core.search.conditions import Conditions
 from plica.core.search.tree import Search
 from plica.errors import ArgumentError, BudgetReached, DataError, ShapeError
 
-SAME = 1e-9  # corners of two pieces that differ by less, relative to the largest entry, are one
+COUNTED = ("nodes", "programs", "pruned", "cuts", "ties", "unproven", "boxes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,6 +272,17 @@ class Preimage:
         parts = [sliced(piece, plane) for piece in self._whole("slice")]
         return [part for part in parts if part is not None]
 
+    def plot(self, plane: Plane | None = None) -> Any:
+        """Draw up to 1,000 pieces in the plane of two inputs, or in the window of a plane through more.
+
+        Raises
+        ------
+        ArgumentError
+            Without a plane and a bounded window where the preimage has not two inputs.
+        """
+        words = f"{self.question.target} at {self.question.layer}"
+        return picture(list(self.pieces(DRAWN)), plane, lambda: f"{words}: {self.standing}, {self.completeness}")
+
     def volume(self) -> float:
         """Volume in the union's own dimension: the sum over its pieces of that dimension (low dimension only)."""
         pieces = self._whole("volume")
@@ -279,11 +291,11 @@ class Preimage:
 
     def vertices(self) -> np.ndarray:
         """Vertices of the pieces, each once, shape (k, n) (low dimension only)."""
-        return _once([p.polyhedron().vertices() for p in self._whole("vertices")])
+        return once([p.polyhedron().vertices() for p in self._whole("vertices")])
 
     def rays(self) -> np.ndarray:
         """Extreme directions of the pieces, each once, shape (k, n) (low dimension only)."""
-        return _once([p.polyhedron().rays() for p in self._whole("rays")])
+        return once([p.polyhedron().rays() for p in self._whole("rays")])
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """Draw n points, shape (n, variables), from the pieces of the largest dimension.
@@ -335,8 +347,9 @@ class Preimage:
             branches={name: np.array([p.branches[name] for p in self._found]) for name in names},
             lower=self._search.low.copy(),
             upper=self._search.high.copy(),
-            counts={k: int(getattr(tally, k)) for k in ("nodes", "programs", "pruned", "cuts", "ties", "unproven")},
-            reason=self._reason(kind),
+            counts={k: int(getattr(tally, k)) for k in COUNTED},
+            reason=reason(tally, kind, len(self._found), complete=self.is_complete),
+            open_share=0.0 if self.is_complete else min(max(tally.open_share, 0.0), 1.0),
         )
 
     def restore(self, result: PreimageResult) -> Preimage:
@@ -358,34 +371,13 @@ class Preimage:
             self._search.tally.nodes = result.counts.get("nodes", 0)
         return self
 
-    def _reason(self, kind: Kind) -> str:
-        tally = self._search.tally
-        if kind is Kind.UNBOUNDED and not self.is_complete:
-            return "One piece is unbounded; others may be missing."
-        if not self.is_complete:
-            open_ = f" {len(tally.undecided)} patterns are undecided." if tally.undecided else ""
-            return f"The search ended before all patterns were looked at.{open_}"
-        how = f"{tally.unproven} parts were closed on a solver's word" if tally.unproven else "all others are excluded"
-        if kind is Kind.EMPTY:
-            return f"No input of the domain reaches the target: {how.replace('all others', 'all patterns')}."
-        return f"{len(self._found)} patterns have a point; {how}, {tally.nodes} nodes."
-
-
-def _once(parts: list[np.ndarray]) -> np.ndarray:
-    """Points in lexicographic order; those that pieces share differ by the rounding of each piece's rows."""
-    points = np.unique(np.concatenate(parts), axis=0)
-    size = SAME * (1 + np.abs(points).max(initial=0.0))
-    kept: list[np.ndarray] = []
-    for p in points:
-        if not kept or not (np.abs(np.array(kept) - p).max(1) <= size).any():
-            kept.append(p)
-    return np.array(kept).reshape(-1, points.shape[1])
-
 
 def checked_box(domain: object, n: int) -> Box | None:
-    """A domain as a box of n variables."""
+    """A domain as a box of n variables; one with a single pair of sides holds for every variable."""
     if domain is None:
         return None
+    if isinstance(domain, Box) and domain.ambient == 1 != n:
+        domain = Box(np.full(n, domain.lower[0]), domain.upper[0])
     if not isinstance(domain, Box):
         raise ArgumentError(
             f"domain is a {type(domain).__name__}; give a plica.Box, or restrict the network: net.on(slice_)."

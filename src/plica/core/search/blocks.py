@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +16,7 @@ from plica.core.network import INPUT, Network
 from plica.core.progress import DEFAULT_BYTES, refuse_above
 
 FINAL = ""  # key of the value's own rows, which may be those of a choice's output
+DENSE = 100_000  # entries up to which a matrix is multiplied dense
 ENTRY = 40  # bytes of a stored entry while a sparse matrix is built
 
 
@@ -39,6 +41,47 @@ class Rows:
     def exact(self) -> bool:
         """Whether nothing was rounded."""
         return self.matrix_error is None
+
+    @cached_property
+    def small(self) -> bool:
+        """Whether the matrix is multiplied dense."""
+        return self.matrix.shape[0] * self.matrix.shape[1] <= DENSE
+
+    @cached_property
+    def used(self) -> np.ndarray:
+        """Columns with an entry."""
+        out = np.zeros(self.matrix.shape[1], dtype=bool)
+        out[self.matrix.indices] = True
+        return out
+
+    @cached_property
+    def terms(self) -> int:
+        """Most entries of a row."""
+        return int(np.diff(self.matrix.indptr).max(initial=0))
+
+    @cached_property
+    def split(self) -> tuple[sp.csr_array, sp.csr_array]:
+        """Positive and negative part, without stored zeros (which would meet infinities)."""
+        parts = sp.csr_array(self.matrix.maximum(0)), sp.csr_array((-self.matrix).maximum(0))
+        for part in parts:
+            part.eliminate_zeros()
+        return parts
+
+    @cached_property
+    def dense(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Positive part, negative part and sizes, of a small matrix."""
+        full = self.matrix.toarray()
+        return np.maximum(full, 0), np.maximum(-full, 0), np.abs(full)
+
+    @cached_property
+    def quick(self) -> np.ndarray | sp.csr_array:
+        """The matrix, dense where small."""
+        return self.matrix.toarray() if self.small else self.matrix
+
+    @cached_property
+    def size(self) -> np.ndarray | sp.csr_array:
+        """Sizes of the entries, dense where small."""
+        return self.dense[2] if self.small else sp.csr_array(abs(self.matrix))
 
 
 @dataclass(frozen=True, eq=False)

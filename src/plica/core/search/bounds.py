@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 
 from plica.core.choice import Choice, MaxOver, Piecewise
 from plica.core.exact.floats import UNIT, gamma
@@ -85,17 +84,16 @@ def bound(
 
 def _interval(rows: Rows, known: Bounds) -> tuple[np.ndarray, np.ndarray]:
     """Interval arithmetic for affine rows."""
-    up, down = rows.matrix.maximum(0), (-rows.matrix).maximum(0)
-    up, down = sp.csr_array(up), sp.csr_array(down)
-    up.eliminate_zeros()
-    down.eliminate_zeros()
-    g = gamma(int(np.diff(rows.matrix.indptr).max(initial=0)) + 4)
+    low, high = np.where(rows.used, known.low, 0.0), np.where(rows.used, known.high, 0.0)
+    finite = rows.small and bool(np.isfinite(low).all() and np.isfinite(high).all())
+    up, down = rows.dense[:2] if finite else rows.split
+    g = gamma(rows.terms + 4)
     size = np.abs(rows.offset)
     with np.errstate(invalid="ignore"):
-        least = up @ np.abs(known.low) + down @ np.abs(known.high) + size
-        most = up @ np.abs(known.high) + down @ np.abs(known.low) + size
-        below = up @ known.low - down @ known.high + rows.offset - g * least - TINY
-        above = up @ known.high - down @ known.low + rows.offset + g * most + TINY
+        least = up @ np.abs(low) + down @ np.abs(high) + size
+        most = up @ np.abs(high) + down @ np.abs(low) + size
+        below = up @ low - down @ high + rows.offset - g * least - TINY
+        above = up @ high - down @ low + rows.offset + g * most + TINY
         lost = _lost(rows, np.maximum(np.abs(known.low), np.abs(known.high)))
         below, above = below - lost, above + lost
     plain = np.diff(rows.matrix.indptr) == 0  # constant rows are exact
@@ -249,9 +247,28 @@ def _relax_max(op: MaxOver, below: np.ndarray, above: np.ndarray, branches: np.n
 def _pulled_back(
     graph: Blocks, known: Bounds, lines: dict[str, Lines], rows: Rows, units: slice
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper bounds of affine rows by lines of the choices, nearest choice first (Zhang et al. 2018, CROWN).
+    """Lower and upper bounds of affine rows by lines of the choices, over the box of the input."""
+    f, shift, lost = forms_back(graph, known, lines, rows, units)
+    span = graph.spans[INPUT]
+    least, most = known.low[span], known.high[span]
+    value = np.maximum(f, 0) @ least + np.minimum(f, 0) @ most + shift
+    size = np.maximum(np.abs(least), np.abs(most))
+    lost = lost + gamma(f.shape[1] + 8) * (np.abs(f) @ size + np.abs(shift))
+    lower = value - lost * (1 + 1e-9) - TINY
+    k = len(rows.offset[units])
+    return lower[:k], -lower[k:]
 
-    Rows are treated as 2 k lower bounds: of the rows and of their negatives.
+
+def forms_back(
+    graph: Blocks, known: Bounds, lines: dict[str, Lines], rows: Rows, units: slice
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Linear forms of the input below affine rows, nearest choice first (Zhang et al. 2018, CROWN).
+
+    Returns
+    -------
+    f, shift, lost : ndarray, shapes (2 k, n), (2 k,), (2 k,)
+        ``rows >= f x + shift - lost`` over the box, for the k rows and then their negatives; evaluating the form is not
+        in `lost`.
     """
     matrix = rows.matrix[units].toarray()
     size = np.maximum(np.abs(known.low), np.abs(known.high))
@@ -286,16 +303,9 @@ def _pulled_back(
             np.add.at(pulled.T, line.source, product.T)
         forms = forms.copy()
         forms[:, span] = 0.0
-        forms = forms + pulled @ below.matrix
-        reach = abs(below.matrix) @ size + np.abs(below.offset)
+        forms = forms + pulled @ below.quick
+        reach = below.size @ size + np.abs(below.offset)
         shift = shift + pulled @ below.offset
         lost = lost + np.abs(pulled) @ (gamma(pulled.shape[1] + 8) * reach + _lost(below, size))
         lost = lost + gamma(4) * np.abs(forms) @ size
-    span = graph.spans[INPUT]
-    f = forms[:, span]
-    least, most = known.low[span], known.high[span]
-    value = np.maximum(f, 0) @ least + np.minimum(f, 0) @ most + shift
-    lost = lost + gamma(f.shape[1] + 8) * (np.abs(f) @ size[span] + np.abs(shift))
-    lower = value - lost * (1 + 1e-9) - TINY
-    k = len(rows.offset[units])
-    return lower[:k], -lower[k:]
+    return forms[:, graph.spans[INPUT]], shift, lost * (1 + 1e-9) + TINY

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -45,11 +46,40 @@ class Conditions:
 
     def floats(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Right-hand sides as floats, outward: upper ends of h, lower and upper ends of e."""
+        return self._outward
+
+    @cached_property
+    def _outward(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return (
             np.array([upward(v) for v in self.h], dtype=np.float64),
             np.array([-upward(-v) for v in self.e], dtype=np.float64),
             np.array([upward(v) for v in self.e], dtype=np.float64),
         )
+
+    def possible(self, below: np.ndarray, above: np.ndarray) -> bool:
+        """Whether bounds of the value leave the conditions on single units a chance."""
+        h, low, high = self.floats()
+        for A, bottom, top in ((self.G, np.full(len(h), -np.inf), h), (self.E, low, high)):
+            single = (np.diff(A.indptr) == 1) if A.shape[0] else np.zeros(0, dtype=bool)
+            for i in np.flatnonzero(single):
+                j, sign = A.indices[A.indptr[i]], A.data[A.indptr[i]]
+                if abs(sign) != 1:
+                    continue
+                ends = (below[j], above[j]) if sign > 0 else (-above[j], -below[j])
+                if ends[0] > top[i] or ends[1] < bottom[i]:
+                    return False
+        return True
+
+    @cached_property
+    def halves(self) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], int]:
+        """All as ``(up - down) v <= level``: positive part and negative part of the rows, dense, and levels rounded up.
+
+        Also the most entries of a row.
+        """
+        h, low, high = self.floats()
+        full = np.vstack([self.G.toarray(), self.E.toarray(), -self.E.toarray()])
+        terms = int((full != 0).sum(1).max(initial=0))
+        return (np.maximum(full, 0), np.maximum(-full, 0), np.concatenate([h, high, -low])), terms
 
 
 def _dot(A: sp.csr_array, row: int, v: Columns) -> Fraction:

@@ -92,3 +92,5 @@ class Tally:
     unproven: int = 0  # parts of the tree closed on the word of a float solver
     undecided: list[Taken] = field(default_factory=list)  # patterns about which nothing is known
     complete: bool = False
+    boxes: int = 0  # that were looked at
+    open_share: float = 1.0  # of the domain's volume, and of the tree over a box (children share alike), not closed

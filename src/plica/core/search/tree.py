@@ -14,6 +14,7 @@ from plica.core.polyhedron.cone import partition
 from plica.core.progress import Progress
 from plica.core.search.blocks import FINAL, Blocks
 from plica.core.search.bounds import Bounds, Taken, bound, possible
+from plica.core.search.boxes import bisects, by_boxes
 from plica.core.search.conditions import Conditions
 from plica.core.search.decided import exact_piece
 from plica.core.search.found import Found, Tally
@@ -66,6 +67,7 @@ class Search:
         self.witness = witness
         self.preferred: Taken | None = None
         self.first: Found | None = None
+        self._seen: set[bytes] | None = None
         if witness is not None:
             values, branches = exact.forward(self.net.nodes, witness)
             self.preferred = branches
@@ -86,34 +88,22 @@ class Search:
         if self.first is not None:
             yield self.first
         known = bound(self.graph, self.low, self.high)
-        if not known.feasible or not self._conditions_possible(known):
-            self.tally.complete = True
+        if not known.feasible or not self.conditions.possible(known.below[FINAL], known.above[FINAL]):
+            self.tally.complete, self.tally.open_share = True, 0.0
             return
-        yield from self._descend(known)
+        if bisects(self, known):
+            self._seen = set() if self.first is None else {self.first.key}
+            yield from by_boxes(self)
+        else:
+            yield from self.descend(known)
         self.tally.complete = not self.tally.undecided
-
-    def _conditions_possible(self, known: Bounds) -> bool:
-        """Whether interval bounds of the value leave the conditions a chance."""
-        below, above = known.below[FINAL], known.above[FINAL]
-        h, low, high = self.conditions.floats()
-        for A, bottom, top in (
-            (self.conditions.G, np.full(len(h), -np.inf), h),
-            (self.conditions.E, low, high),
-        ):
-            single = (np.diff(A.indptr) == 1) if A.shape[0] else np.zeros(0, dtype=bool)
-            for i in np.flatnonzero(single):
-                j, sign = A.indices[A.indptr[i]], A.data[A.indptr[i]]
-                if abs(sign) != 1:
-                    continue
-                ends = (below[j], above[j]) if sign > 0 else (-above[j], -below[j])
-                if ends[0] > top[i] or ends[1] < bottom[i]:
-                    return False
-        return True
+        if self.tally.complete:
+            self.tally.open_share = 0.0
 
     # -- the tree ----------------------------------------------------------------------------------------------------
 
-    def _descend(self, known: Bounds) -> Iterator[Found]:
-        """Depth first, with an explicit stack: (length of the trail to keep, literal to add, point that fits)."""
+    def descend(self, known: Bounds, share: float = 1.0) -> Iterator[Found]:
+        """Depth first; what is closed of the share of the question is taken off `tally.open_share`."""
         self.relaxation = relaxation = self._relaxation(known)
         taken = {name: np.full(self._units(name), -1) for name in self.graph.spans if name != INPUT}
         self.options = {name: self._options(name, known) for name in taken}
@@ -121,15 +111,16 @@ class Search:
         trail: list[Literal] = []
         for name, options in self.options.items():  # what the bounds settle stays
             if not options.any(0).all():
+                self.tally.open_share -= share
                 return
             for unit in np.flatnonzero(options.sum(0) == 1).tolist():
                 self._take((name, unit, int(options[:, unit].argmax())), taken)
-        stack: list[tuple[int, Literal | None, np.ndarray | None, np.ndarray | None]] = [
-            (0, None, self._start(taken), None)
-        ]
+        # length of the trail to keep, literal to add, point that fits, its parent's, share
+        stack: list[tuple[int, Literal | None, np.ndarray | None, np.ndarray | None, float]] = []
+        stack.append((0, None, self._start(taken, known), None, share))
         while stack:
             self.progress.check()
-            depth, literal, point, parent = stack.pop()
+            depth, literal, point, parent, share = stack.pop()
             while len(trail) > depth:
                 name, unit, branch = trail.pop()
                 taken[name][unit] = -1
@@ -144,13 +135,14 @@ class Search:
                 point = self._look(taken)
                 if point is None:
                     self.tally.pruned += 1
+                    self.tally.open_share -= share
                     continue
             choice = self._branching(taken, point)
             if choice is None:
-                yield from self._leaf(taken, point)
+                yield from self._leaf(taken, point, share)
                 continue
-            children = reversed(self._children(choice, point))
-            stack += [(len(trail), literal, at, point) for literal, at in children]
+            children = self._children(choice, point)[::-1]
+            stack += [(len(trail), literal, at, point, share / len(children)) for literal, at in children]
 
     def _relaxation(self, known: Bounds) -> Relaxation:
         """The root's program: over the input, or over the rows that read it where these are fewer."""
@@ -172,11 +164,14 @@ class Search:
             self.ties = Ties(relaxation, self._values, start)
         return relaxation
 
-    def _start(self, taken: Taken) -> np.ndarray | None:
+    def _start(self, taken: Taken, known: Bounds) -> np.ndarray | None:
         """The witness as a point of the root, where it is one."""
         if self.first is None or self.ties is None:
             return None
         x = np.array([float(v) for v in self.ties.w])
+        n = len(self.low)
+        if self.reduced is None and ((x[:n] < known.low[:n]) | (x[:n] > known.high[:n])).any():
+            return None
         x[-1] = 1.0
         for name, branches in taken.items():
             for unit in np.flatnonzero(branches > 0).tolist():
@@ -202,10 +197,11 @@ class Search:
         x[-1] = min(1.0, float(h[taken[name] == 1].min()))
         return x
 
-    def _leaf(self, taken: Taken, x: np.ndarray) -> Iterator[Found]:
+    def _leaf(self, taken: Taken, x: np.ndarray, share: float) -> Iterator[Found]:
         """A whole pattern: decide it."""
         branches = {name: b.copy() for name, b in taken.items()}
-        if self.first is not None and Found(branches).key == self.first.key:
+        self.tally.open_share -= share
+        if self._known(Found(branches).key):
             return
         if self.shallow is not None and not np.isnan(x[-1]):
             h = x[self.relaxation.graph.spans[self.shallow.name]]
@@ -222,6 +218,16 @@ class Search:
             yield found
         elif found is None:
             self.tally.undecided.append(branches)
+            self.tally.open_share += share
+
+    def _known(self, key: bytes) -> bool:
+        """Whether a pattern was decided before; boxes meet patterns again and again."""
+        if self._seen is None:
+            return self.first is not None and key == self.first.key
+        if key in self._seen:
+            return True
+        self._seen.add(key)
+        return False
 
     def _take(self, literal: Literal, taken: Taken) -> None:
         taken[literal[0]][literal[1]] = literal[2]
