@@ -1,7 +1,7 @@
 """Check plica's certificates, alone: python checker.py CERTIFICATE MODEL, with the standard library only.
 
 A certificate (JSON) is about an ONNX file's bytes, or a graph that it describes, with safetensors weights. Integers
-only; a claim's rows are computed again through the graph. `bound_checker.py` beside it has the claim "bound".
+only; a claim's rows are computed again through the graph. `tree_checker.py` beside it has the claims about trees.
 """
 
 from __future__ import annotations
@@ -383,8 +383,9 @@ def verify(certificate: bytes, model: bytes) -> list[str]:
     digest, words = hashlib.sha256(model).hexdigest(), body.get("graph")
     _need(digest == body["model"], f"it is about the model {body['model']}, and this is {digest}")
     graph = read_described(words, model) if words else read_onnx(model)
-    known, beside = {"kind": kind_claim, "features": features_claim}, Path(__file__).with_name("bound_checker.py")
-    known["bound"] = lambda graph, claim: runpy.run_path(str(beside))["bound_claim"](globals(), graph, claim)
+    known, beside = {"kind": kind_claim, "features": features_claim}, Path(__file__).with_name("tree_checker.py")
+    for word in ("bound", "union"):
+        known[word] = lambda *what, word=word: runpy.run_path(str(beside))[f"{word}_claim"](globals(), *what)
     _need(body["claims"], "it claims nothing")
     graphs = [f"graph {hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()}"] if words else []
     return [f"model {digest}", *graphs, *(known[c["claim"]](graph, c) for c in body["claims"])]

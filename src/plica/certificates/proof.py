@@ -16,10 +16,13 @@ import numpy as np
 
 from plica import checker
 from plica.analyses.adversarial.result import DistortionResult
+from plica.analyses.preimage import Preimage, PreimageResult
 from plica.analyses.preimage.result import ImpostorResult, Kind, KindResult
 from plica.certificates.bound import bound_claim
 from plica.certificates.cone import bounded_proof, cone_proof, direction_to_infinity
 from plica.certificates.describe import described
+from plica.certificates.union import union_claim
+from plica.core.domain import Box
 from plica.core.network import INPUT, Network
 from plica.core.progress import Progress
 from plica.core.result import Completeness, Result, Standing
@@ -111,20 +114,22 @@ def verify(certificate: str | os.PathLike[str], model: str | os.PathLike[str]) -
 
 
 def certify(
-    result: Result,
+    result: Result | Preimage,
     net: Network,
     X: Any = None,
     *,
     path: str | os.PathLike[str],
     index: int = 0,
+    box: Box | None = None,
+    target: Any = None,
     progress: Progress | None = None,
 ) -> Path:
     """Write what proves a result, for one input, so that anyone can check it.
 
     Parameters
     ----------
-    result : KindResult, ImpostorResult or DistortionResult
-        What `preimage_kind`, `impostor` or ``min_distortion(..., exact=True)`` returned.
+    result : KindResult, ImpostorResult, DistortionResult, Preimage or PreimageResult
+        What `preimage_kind`, `impostor`, ``min_distortion(..., exact=True)``, `preimage` or `preimage_of` returned.
     net : Network
         The network of the result.
     X : array, optional
@@ -133,6 +138,10 @@ def certify(
         File to write, JSON.
     index : int
         Which of the inputs.
+    box : Box, optional
+        Of a `DistortionResult`: the allowed inputs; by default those of the result, else the network's.
+    target : optional
+        Of a `PreimageResult` that is not about the activity of an input: what `preimage_of` was given.
     progress : Progress, optional
         Budgets.
 
@@ -158,7 +167,11 @@ def certify(
         names = ", ".join(t.__name__ for t in MAKERS)
         raise ArgumentError(f"certify: a {type(result).__name__} has no certificate. Give one of {names}.")
     model = _read(net, result)
-    claim = make(model, result, X, index, progress or Progress())
+    more = {key: value for key, value in (("box", box), ("target", target)) if value is not None}
+    wrong = more.keys() - MORE.get(type(result), set())
+    if wrong:
+        raise ArgumentError(f"certify: a {type(result).__name__} takes no {' and no '.join(sorted(wrong))}.")
+    claim = make(model, result, X, index, progress or Progress(), **more)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     if model.weights is not None:
@@ -175,9 +188,9 @@ def _write(target: Path, data: bytes) -> None:
     partial.replace(target)
 
 
-def _read(net: Network, result: Result) -> _Model:
+def _read(net: Network, result: Result | Preimage) -> _Model:
     """The model as the checker reads it: the ONNX file itself where it can be, else a description of the graph."""
-    given = result.header.get("network_hash")
+    given = result.header.get("network_hash") if isinstance(result, Result) else None
     if given is not None:
         from plica.store import network_hash
 
@@ -254,8 +267,11 @@ def _features(model: _Model, result: ImpostorResult, X: Any, index: int, progres
     }
 
 
-MAKERS: dict[type, Callable[[_Model, Any, Any, int, Progress], dict[str, Any]]] = {
+MAKERS: dict[type, Callable[..., dict[str, Any]]] = {
     KindResult: _kind,
     ImpostorResult: _features,
     DistortionResult: bound_claim,
+    Preimage: union_claim,
+    PreimageResult: union_claim,
 }
+MORE = {DistortionResult: {"box"}, PreimageResult: {"target"}}  # arguments of their own

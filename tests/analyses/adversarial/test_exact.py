@@ -1,17 +1,13 @@
 """Brackets of smallest perturbations against exhaustion; half-spaces and bounds against samples; proofs in integers."""
 
-import copy
-import json
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from oracles import networks
 from oracles import smallest as oracle
-from plica import bound_checker
-from plica.analyses.adversarial.exact import certified_radius, prepare, proof, record, smallest
+from plica.analyses.adversarial.exact import certified_radius, prepare, smallest
 from plica.analyses.adversarial.exact.bounds import Domain, ball, bound
 from plica.analyses.adversarial.exact.dual import Multipliers, by_default, halfspace
 from plica.analyses.adversarial.exact.kernels import distance, least
@@ -50,55 +46,6 @@ def test_no_lower_bound_exceeds_the_exact_distance(seed):
         assert (found.x >= box[0]).all() and (found.x <= box[1]).all()
     elif found.proven and data:
         assert exact == math.inf
-
-
-@pytest.mark.parametrize("seed", range(0, 14))
-def test_proofs_are_accepted_and_damaged_ones_refused(seed):
-    data, x, label, norm, box = case(2 * seed)
-    found = smallest(build(data), x, label, norm=norm, box=box)
-    claim = proof(found.tree)
-    radius = float.fromhex(claim["radius"])
-    assert radius >= min(found.lower_bound, found.tree.radius) * (1 - 1e-4)
-    assert json.loads(json.dumps(claim)) == claim
-    net = record.exact_network(found.tree.layers)
-
-    def accepted(nodes, share):
-        domain = record.exact_ball(x, *box, norm, Fraction(radius * share))
-        pairs = zip(nodes, claim["margins"], strict=True)
-        return all(bound_checker.check(net, node, domain, aim) for node, aim in pairs)
-
-    assert accepted(claim["trees"], 1.0)
-    if found.x is not None:  # a point lies within the larger radius, so that no proof can be right
-        assert not accepted(claim["trees"], 1.001)
-    whole = record.exact_ball(x, *box, norm, Fraction(radius))
-    for k, node in enumerate(claim["trees"]):
-        branches = range(len(node.get("children", ())))
-        if (
-            not any(node["steps"][0]["margins"])
-            or bound_checker.steps(net, node, whole, claim["margins"][k], {}, None)[0]
-        ):
-            continue  # closed by its own steps: the branches are not asked for
-        damages = [_cut, *((lambda n, b=b: _unproven(n, b)) for b in branches)] if branches else [_negative]
-        for damage in damages:  # a step that is refused is left out, and branches may do without it
-            trees = copy.deepcopy(claim["trees"])
-            damage(trees[k])
-            assert not accepted(trees, 1.0)
-
-
-def _negative(node):
-    """Weights of margins below 0."""
-    for step in node["steps"]:
-        step["margins"] = [-m for m in step["margins"]]
-
-
-def _cut(node):
-    """One branch only."""
-    node["children"] = node["children"][:1]
-
-
-def _unproven(node, branch):
-    """A branch without a proof."""
-    node["children"][branch] = {"steps": []}
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -2,7 +2,6 @@
 
 from plica.analyses.adversarial.exact.layers import prepare
 from plica.analyses.adversarial.exact.radius import certified_radius
-from plica.analyses.adversarial.exact.record import proof
 from plica.analyses.adversarial.exact.smallest import Bracket, smallest
 
-__all__ = ["Bracket", "certified_radius", "prepare", "proof", "smallest"]
+__all__ = ["Bracket", "certified_radius", "prepare", "smallest"]

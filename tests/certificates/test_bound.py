@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import plica
-from plica import bound_checker, checker
+from plica import checker, tree_checker
 
 RADIUS = 1.05
 
@@ -65,7 +65,7 @@ def test_two_files_alone_accept_it(bound):
     command = [sys.executable, "-I", "-S", checker.__file__, str(path), str(path.with_suffix(".safetensors"))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.endswith("accepted\n"), done.stdout
-    source = Path(bound_checker.__file__).read_text(encoding="utf-8")
+    source = Path(tree_checker.__file__).read_text(encoding="utf-8")
     assert len(source.splitlines()) < 400 and "import plica" not in source and "from plica" not in source
 
 

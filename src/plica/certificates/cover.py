@@ -1,0 +1,441 @@
+"""A tree over branches whose leaves are excluded by multipliers, or are listed pieces.
+
+Linear programs in floats find the multipliers where they can; where something is a matter of a hair, or nothing bounds
+the inputs, integers do. The checker's own functions decide what holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from flint import fmpz_mat
+
+from plica import tree_checker as exact
+from plica.certificates.bracket import merged, whole
+from plica.core.exact.integers import particular, transpose
+from plica.core.polyhedron.cone import partition_of_integers
+from plica.core.progress import Progress
+from plica.core.solve.warm import WarmProgram
+from plica.errors import ArgumentError, SolverError
+
+TIGHT = 60_000  # entries of a layer's rows up to which bounds are pulled back to the input
+LARGEST = 1 << 20  # entries of a cone that is decided in integers
+
+Taken = dict[int, dict[int, int]]
+Known = list[Any]
+
+
+@dataclass(eq=False)
+class Program:
+    """Rows of a relaxation: entries, limits, and what each is for the checker."""
+
+    first: list[int]
+    entries: list[tuple[int, int, float]] = field(default_factory=list)
+    low: list[float] = field(default_factory=list)
+    high: list[float] = field(default_factory=list)
+    kinds: list[tuple] = field(default_factory=list)
+
+    def row(self, terms: dict[int, float], low: float, high: float, *kind: Any) -> None:
+        """Add a row."""
+        self.entries += [(len(self.low), k, v) for k, v in terms.items()]
+        self.low.append(low)
+        self.high.append(high)
+        self.kinds.append(kind)
+
+
+@dataclass(eq=False)
+class Cover:
+    """The tree of a claim.
+
+    Attributes
+    ----------
+    net, domain, goal
+        As the checker reads them.
+    patterns : list
+        Branches of the listed pieces: of every choice, of every unit.
+    progress : Progress
+    """
+
+    net: Any
+    domain: Any
+    goal: Any
+    patterns: list[list[list[int]]]
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self.floats = [_floats(layer) for layer in self.net.layers]
+        ends = [*self.domain.low, *self.domain.high]
+        self.bounded = not any(isinstance(v, float) for v in ends)
+
+    def tree(self) -> dict[str, Any]:
+        """The root, with everything below it."""
+        steps: list[dict] = [{}]
+        known = exact.bounds(self.net, self.domain, {}, None, {})
+        for j in range(1, len(self.net.layers) - 1):
+            if known is None or not self.bounded:
+                break
+            step = self._tighter(j, known)
+            if step is not None:
+                steps.append(step)
+                known = exact.bounds(self.net, self.domain, {}, known, step)
+        node = {"steps": steps} if known is None else self._node({}, known)
+        return {**node, "steps": [*steps, *node["steps"][1:]]} if known is not None else node
+
+    def _tighter(self, j: int, known: Known) -> dict[str, Any] | None:
+        """A step that pulls the bounds of one choice's undecided units back to the input."""
+        choice, (_, _, lines) = self.net.layers[j].choice, known[j]
+        open_ = [u for u, line in enumerate(lines) if line is None]
+        numbers = sorted({i for u in open_ for i in ([u] if choice[0] == "scalar" else choice[1][u])})
+        if not numbers or len(numbers) * self.net.inputs > TIGHT * 10:
+            return None
+        slopes = []
+        for k in range(j):
+            own = [[u, *self._default(k, u, known[k])] for u, line in enumerate(known[k].line) if line is None]
+            slopes += [[k, own]] if own else []
+        return {"bounds": [[j, [[i, 0, 0] for i in numbers]]], "slopes": slopes}
+
+    def _default(self, j: int, u: int, known: Any) -> list[list]:
+        """The lines below and above a unit that are best in the middle."""
+        out = []
+        for sign in (1, -1):
+            lines = [(line, float(t)) for line, t in self._lines(j, u, known, sign)]
+            heights = [t + sum(float(s) * _middle(known, i) for i, s in line.items()) for line, t in lines]
+            line = lines[int(np.argmax(sign * np.array(heights)))][0]
+            out.append([[i, whole(float(s))] for i, s in line.items() if s])
+        return out
+
+    def _lines(self, j: int, u: int, known: Any, sign: int) -> Iterator[tuple[dict[int, Any], Any]]:
+        """Lines below (sign 1) or above a unit with finite shifts: of its branches, and chords."""
+        choice, low, high = self.net.layers[j].choice, known.low, known.high
+        lines: list[dict[int, Any]] = [{}]
+        if choice[0] == "scalar":
+            knots, slopes, shifts = choice[1][u]
+            inside = [b for b in range(len(slopes)) if (b == 0 or knots[b - 1] < high[u])
+                      and (b == len(knots) or knots[b] > low[u])]  # fmt: skip
+            lines += [{u: slopes[b]} for b in inside]
+            if not any(isinstance(v, float) for v in (low[u], high[u])) and high[u] > low[u]:
+                a, b = (slopes[k] * p + shifts[k] for k, p in ((inside[0], low[u]), (inside[-1], high[u])))
+                lines.append({u: (b - a) / (high[u] - low[u])})
+        else:
+            group = choice[1][u]
+            lines += [{i: 1} for i in group]
+            rest = {i: max(high[k] for k in group if k != i) for i in group} if len(group) > 1 else {}
+            for i, top in rest.items():
+                if (
+                    sign < 0
+                    and not any(isinstance(v, float) for v in (low[i], high[i], top))
+                    and low[i] < top < high[i]
+                ):
+                    lines.append({i: (high[i] - top) / (high[i] - low[i])})
+            lines += [dict.fromkeys(group, 1)] if sign < 0 and len(group) <= 16 else []
+        for line in lines:
+            t = exact.shift(choice, u, line, low, high, sign)
+            if np.isfinite(float(t)):
+                yield line, t
+
+    # -- nodes -------------------------------------------------------------------------------------------------------
+
+    def _node(self, taken: Taken, known: Known | None) -> dict[str, Any]:
+        """One node: closed, a piece, or split. Its first step cuts the bounds down to the branch taken."""
+        self.progress.check()
+        known = exact.bounds(self.net, self.domain, taken, known, {})
+        if known is None:
+            return {"steps": [{}]}
+        step, point = self._refuted(taken, known)
+        if step is not None:
+            return {"steps": [{}, step]}
+        split = self._where(known, point)
+        if split is None:
+            listed = [k for k, pattern in enumerate(self.patterns) if exact.lies(self.net, pattern, taken, known)]
+            if listed:
+                return {"steps": [{}], "piece": listed[0]}
+            split = self._touching(taken, known)
+        j, u = split
+        branches = range(exact.branches(self.net.layers[j].choice, u))
+        children = [self._node({**taken, j: {**taken.get(j, {}), u: b}}, known) for b in branches]
+        return {"steps": [{}], "split": [j, u], "children": children}
+
+    def _touching(self, taken: Taken, known: Known) -> tuple[int, int]:
+        """A unit that is one line, though another branch touches the node: its own may be another one's everywhere."""
+        for j, (layer, own) in enumerate(zip(self.net.layers, known, strict=False)):
+            for u, (line, _) in enumerate(own.line):
+                if u in taken.get(j, {}):
+                    continue
+                choice, group = layer.choice, layer.choice[1][u]
+                if choice[0] == "scalar" and {own.low[u], own.high[u]} & {*group[0]}:
+                    return j, u
+                if choice[0] == "max" and any(
+                    own.high[i] >= min(own.low[k] for k in line) for i in group if i not in line
+                ):
+                    return j, u
+        raise ArgumentError("certify: no proof was found that a pattern that is not listed has no point.")
+
+    def _where(self, known: Known, point: np.ndarray | None) -> tuple[int, int] | None:
+        """The undecided unit whose output is farthest from its function at a point; the first one without a point."""
+        best, where = -1.0, None
+        for j, layer in enumerate(self.net.layers[:-1]):
+            for u, line in enumerate(known[j].line):
+                if line is not None:
+                    continue
+                if point is None:
+                    return j, u
+                off = abs(point[layer.first + u] - _value(layer.choice, u, point[self.starts[j] :]))
+                if off > best:
+                    best, where = float(off), (j, u)
+        return where
+
+    def _refuted(self, taken: Taken, known: Known) -> tuple[dict[str, Any] | None, np.ndarray | None]:
+        """A step that closes a node, or a point of its relaxation, as far as there is one."""
+        point = None
+        if self.bounded:
+            program = self._program(taken, known)
+            solver = self._solver(program, known)
+            status = solver.solve()
+            if status == "optimal":
+                point = solver.x
+            ray = solver.ray() if status == "infeasible" else None
+            for way in () if ray is None else (ray, -ray):
+                found = self._step(program, known, way)
+                if exact.excluded(self.net, self.domain, self.goal, taken, known, found)[0]:
+                    return found, None
+            if status == "optimal" and any(line is None for k in known for line in k.line):
+                return None, point
+        step = self._in_integers(taken, known)
+        return step, point
+
+    # -- in floats ---------------------------------------------------------------------------------------------------
+
+    def _program(self, taken: Taken, known: Known) -> Program:
+        """Rows of the relaxation; columns: input, outputs of the choices, what each choice reads, the last layer."""
+        layers, start = self.net.layers, self.net.inputs + sum(exact.count(a.choice) for a in self.net.layers[:-1])
+        self.starts = [start]
+        for layer in layers:
+            self.starts.append(self.starts[-1] + len(layer.rows))
+        p = Program(self.starts)
+        for layer, (matrix, offset), z in zip(layers, self.floats, self.starts, strict=False):
+            for i in range(len(layer.rows)):
+                span = slice(matrix.indptr[i], matrix.indptr[i + 1])
+                terms = dict(zip(matrix.indices[span].tolist(), (-matrix.data[span]).tolist(), strict=True))
+                p.row({**terms, z + i: 1.0}, offset[i], offset[i], "reads")
+        for r, (row, low, high) in enumerate(zip(self.goal.rows, self.goal.low, self.goal.high, strict=True)):
+            ends = (-np.inf if low is None else float(low), np.inf if high is None else float(high))
+            p.row({self.starts[len(layers) - 1] + i: float(v) for i, v in row.items()}, *ends, "goal", r)
+        for j in range(len(layers) - 1):
+            for u, line in enumerate(known[j].line):
+                self._unit_rows(p, j, u, line, known[j], taken.get(j, {}).get(u))
+        return p
+
+    def _unit_rows(self, p: Program, j: int, u: int, line: Any, known: Any, branch: int | None) -> None:
+        """Rows of one unit."""
+        choice, h, z = self.net.layers[j].choice, self.net.layers[j].first + u, self.starts[j]
+        if line is not None:
+            p.row({h: 1.0, **{z + i: -float(s) for i, s in line[0].items() if s}}, *[float(line[1])] * 2, "is")
+            if choice[0] == "max" and branch is not None:
+                winner = choice[1][u][branch]
+                for i in choice[1][u]:
+                    if i != winner:
+                        p.row({z + winner: 1.0, z + i: -1.0}, 0.0, np.inf, "pair", j, i, u)
+            return
+        for sign, word in ((1, "below"), (-1, "above")):
+            for own, t in self._lines(j, u, known, sign):
+                ends = (float(t), np.inf) if sign > 0 else (-np.inf, float(t))
+                slopes = {i: float(s) for i, s in own.items() if s}
+                p.row({h: 1.0, **{z + i: -s for i, s in slopes.items()}}, *ends, word, j, u, slopes)
+
+    def _solver(self, p: Program, known: Known) -> WarmProgram:
+        n = self.starts[-1]
+        low, high = np.full(n, -np.inf), np.full(n, np.inf)
+        low[: self.net.inputs], high[: self.net.inputs] = _ends(self.domain.low), _ends(self.domain.high)
+        for z, own in zip(self.starts, known, strict=False):
+            low[z : z + len(own.low)], high[z : z + len(own.low)] = _ends(own.low), _ends(own.high)
+        rows, columns, values = zip(*p.entries, strict=True)
+        matrix = sp.csr_array((values, (rows, columns)), shape=(len(p.low), n))
+        return WarmProgram(np.zeros(n), matrix, (low, np.maximum(low, high)), (np.array(p.low), np.array(p.high)))
+
+    def _step(self, p: Program, known: Known, ray: np.ndarray) -> dict[str, Any]:
+        """Multipliers of rows as a step: weights of the goal, lines, weights of bounds."""
+        ray = ray / max(float(np.abs(ray).max(initial=0.0)), 1e-300)
+        rows, edges = [0] * len(self.goal.rows), {j: {} for j in range(len(known))}  # type: ignore[var-annotated]
+        lines: dict[tuple[int, int], tuple[list, list]] = {}
+        for weight, (word, *rest) in zip(ray.tolist(), p.kinds, strict=True):
+            if word == "goal":
+                rows[rest[0]] = -whole(weight)
+            elif word == "pair" and weight > 0:
+                edges[rest[0]][tuple(rest[1:])] = weight
+            elif (word == "below" and weight > 0) or (word == "above" and weight < 0):
+                j, u, line = rest
+                lines.setdefault((j, u), ([], []))[word == "above"].append((abs(weight), line))
+        slopes: dict[int, list] = {}
+        for (j, u), (below, above) in lines.items():
+            line, left = merged(below, above)
+            slopes.setdefault(j, []).append([u, *line])
+            for i, v in left.items():
+                edges[j][(i,)] = edges[j].get((i,), 0.0) + v
+        self._bound_weights(p, known, ray, edges)
+        words = [[j, [[i, whole(v), *u] for (i, *u), v in own.items() if whole(v)]] for j, own in edges.items() if own]
+        return {"rows": rows, "slopes": [[j, own] for j, own in slopes.items()], "edges": words}
+
+    def _bound_weights(self, p: Program, known: Known, ray: np.ndarray, edges: dict) -> None:
+        """What the multipliers leave of what choices read is weighed against its bounds."""
+        total = np.zeros(self.starts[-1])
+        for r, k, v in p.entries:
+            total[k] += ray[r] * v
+        for j, (z, own) in enumerate(zip(self.starts, known, strict=False)):
+            for i, v in enumerate(-total[z : z + len(own.low)]):
+                end = own.low[i] if v > 0 else own.high[i]
+                if abs(v) > 1e-12 and not isinstance(end, float):
+                    edges[j][(i,)] = edges[j].get((i,), 0.0) + float(v)
+
+    # -- in integers -------------------------------------------------------------------------------------------------
+
+    def _in_integers(self, taken: Taken, known: Known) -> dict[str, Any] | None:
+        """A step from exact multipliers of the rows that are exact: behind choices that are all decided."""
+        rows, equal, names = self._exact_rows(taken, known)
+        n = self.net.inputs + 1
+        if not names or len(rows) * n > LARGEST:
+            return None
+        weights = _multipliers(rows, equal, n)
+        if weights is None:
+            return None
+        goal, edges = [Fraction(0)] * len(self.goal.rows), {j: {} for j in range(len(known))}  # type: ignore[var-annotated]
+        for kind, at, place, factor in names:
+            weight = weights[kind][at] * factor
+            if place[0] == "goal":
+                goal[place[1]] += weight
+            else:
+                j, key = place
+                edges[j][key] = edges[j].get(key, Fraction(0)) + weight
+        top = int(np.lcm.reduce(np.array([v.denominator for own in (goal, *(e.values() for e in edges.values()))
+                                          for v in own] or [1], dtype=object)))  # fmt: skip
+        step = {
+            "rows": [int(v * top) for v in goal],
+            "edges": [[j, [[i, int(v * top), *u] for (i, *u), v in own.items() if v]] for j, own in edges.items()],
+        }
+        return step if exact.excluded(self.net, self.domain, self.goal, taken, known, step)[0] else None
+
+    def _exact_rows(self, taken: Taken, known: Known) -> tuple[list, list, list]:
+        """Integer rows in (u, t), below and equal 0, and which weights of the checker they stand for."""
+        rows: list[list[int]] = []
+        equal: list[list[int]] = []
+        names: list[tuple] = []
+        for j, layer in enumerate(self.net.layers[:-1]):
+            for u, b in taken.get(j, {}).items():
+                for form, key, sign in self._literal(j, layer.choice, u, b, known):
+                    row, factor = _integers(form, self.net.inputs)
+                    names.append((0, len(rows), (j, key), sign * factor))
+                    rows.append(row)
+            if any(line is None for line in known[j].line):
+                break
+        else:
+            for r, (given, low, high) in enumerate(zip(self.goal.rows, self.goal.low, self.goal.high, strict=True)):
+                form = exact.pull(self.net, known, exact.add(self.net.total, {}, self.net.layers[-1], given), {})
+                for end, sign in ((high, 1), (low, -1)):
+                    if end is None or (low == high and sign < 0):
+                        continue
+                    own = {k: sign * v for k, v in form.items()}
+                    own[exact.ONE] -= sign * end
+                    row, factor = _integers(own, self.net.inputs)
+                    kind = int(low == high)
+                    names.append((kind, len(equal if kind else rows), ("goal", r), sign * factor))
+                    (equal if kind else rows).append(row)
+        rows += _sides(self.domain)
+        return rows, equal, names
+
+    def _literal(self, j: int, choice: tuple, u: int, b: int, known: Known) -> Iterator[tuple[dict, tuple, int]]:
+        """Forms that a branch keeps at or below 0, and their weights in a step: of a bound, or of a pair."""
+
+        def read(weights: dict[int, int]) -> dict:
+            return exact.pull(self.net, known[:j], exact.add(self.net.total, {}, self.net.layers[j], weights), {})
+
+        if choice[0] == "scalar":
+            for end, sign in ((known[j].low[u], 1), (known[j].high[u], -1)):
+                if end in choice[1][u][0]:  # the knot, not a bound that is nearer
+                    form = read({u: -sign})
+                    form[exact.ONE] += sign * end
+                    yield form, (u,), sign
+        else:
+            winner = choice[1][u][b]
+            for i in choice[1][u]:
+                if i != winner:
+                    yield read({i: 1, winner: -1}), (i, u), 1
+
+
+def _multipliers(rows: list[list[int]], equal: list[list[int]], n: int) -> tuple[list[int], list[int]] | None:
+    """Weights of the rows and of the equations that cancel, positive for all rows that vanish on the whole cone."""
+    below, N = (fmpz_mat(len(A), n, [v for row in A for v in row]) for A in (rows, equal))
+    try:
+        proof = partition_of_integers(below, N)
+    except SolverError:
+        return None
+    y, mu = ([int(v) for v in part.entries()] for part in (proof.multipliers, proof.equality_multipliers))
+    for r in np.flatnonzero(proof.implied).tolist():
+        if y[r] == 0:  # a combination of the equations alone
+            found = particular(transpose(N), -transpose(fmpz_mat(1, n, rows[r]))) if equal else None
+            if found is None:
+                continue  # zero on its own, or cancelled by others
+            y, mu = [v * int(found[1]) for v in y], [v * int(found[1]) for v in mu]
+            y[r] = int(found[1])
+            mu = [a + int(b) for a, b in zip(mu, found[0].entries(), strict=True)]
+    return y, mu
+
+
+def _integers(form: dict, n: int) -> tuple[list[int], Fraction]:
+    """A form as a row of integers, its constant last, and the factor that makes it one."""
+    values = [Fraction(form.get(k, 0)) for k in (*range(n), exact.ONE)]
+    top = int(np.lcm.reduce(np.array([v.denominator for v in values], dtype=object)))
+    row = [int(v * top) for v in values]
+    common = int(np.gcd.reduce(np.array(row, dtype=object))) or 1
+    return [v // common for v in row], Fraction(top, common)
+
+
+def _sides(domain: Any) -> list[list[int]]:
+    """Finite sides of the box, and t >= 0."""
+    rows, n = [[0] * len(domain.low) + [-1]], len(domain.low)
+    for k, ends in enumerate(zip(domain.low, domain.high, strict=True)):
+        for end, sign in zip(ends, (-1, 1), strict=True):
+            if not isinstance(end, float):
+                row = [0] * n + [-sign * end.numerator]
+                row[k] = sign * end.denominator
+                rows.append(row)
+    return rows
+
+
+def _floats(layer: Any) -> tuple[sp.csr_array, np.ndarray]:
+    """A layer's rows in floats."""
+    entries = [(r, c, float(v * layer.unit)) for r, row in enumerate(layer.rows) for c, v in row.items()]
+    rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
+    width = 1 + max(columns, default=0)
+    matrix = sp.csr_array((values, (rows, columns)), shape=(len(layer.rows), width), dtype=np.float64)
+    return matrix, np.array([float(v) for v in layer.offset])
+
+
+def _ends(values: list) -> np.ndarray:
+    return np.array([float(v) for v in values])
+
+
+def _middle(known: Any, i: int) -> float:
+    """The middle of a number's bounds; the finite one where there is one only."""
+    low, high = float(known.low[i]), float(known.high[i])
+    return (
+        0.5 * (low + high)
+        if np.isfinite([low, high]).all()
+        else low
+        if np.isfinite(low)
+        else high
+        if np.isfinite(high)
+        else 0.0
+    )
+
+
+def _value(choice: tuple, u: int, z: np.ndarray) -> float:
+    """A unit's function at what it reads, in floats."""
+    if choice[0] == "max":
+        return max(float(z[i]) for i in choice[1][u])
+    knots, slopes, shifts = choice[1][u]
+    b = sum(float(z[u]) > k for k in knots)
+    return float(slopes[b]) * float(z[u]) + float(shifts[b])
