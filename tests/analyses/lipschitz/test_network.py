@@ -324,3 +324,14 @@ def test_fewer_steps_give_a_bound_that_is_looser_and_still_holds():
     assert closed.product > closed.upper > few.upper > full.upper >= full.lower > 0
     with pytest.raises(ArgumentError, match="steps = -1"):
         plica.lipschitz(net, steps=-1)
+
+
+def test_the_lower_bound_does_not_wait_for_a_search_that_takes_all_the_time(monkeypatch):
+    def search(read, shape, plain, progress, *, search):
+        progress.max_seconds = 0.0
+        return plain, "product over the graph"
+
+    monkeypatch.setattr("plica.analyses.lipschitz.analysis.better_product", search)
+    net = plica.load(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)), (3,))
+    result = plica.lipschitz(net, progress=plica.Progress(max_seconds=1000.0))
+    assert 0 < result.lower <= result.upper

@@ -101,9 +101,9 @@ def lipschitz(
     read, left = measured(joined(nodes, effort), shape, effort)
     plain = product(read, nodes[-1].name) if nodes else 1.0
     best, method = (plain, "product over the graph")
+    lower = _probe(network, progress)  # first: the search below may use up the time
     if tight and not left and math.isfinite(plain) and plain > 0:
         best, method = better_product(read, shape, plain, progress, search=steps)
-    lower = _probe(network, progress)
     local = Local(math.nan, math.nan, 0, "")
     if domain is not None:
         assert network is not None
