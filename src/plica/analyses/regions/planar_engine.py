@@ -16,6 +16,8 @@ import numpy as np
 import torch
 
 from plica.analyses.regions.planar_exact import Exact, ratio
+from plica.analyses.regions.planar_fine_maps import FineMaps
+from plica.analyses.regions.planar_fine_tier import FineTier
 from plica.analyses.regions.planar_kernels import FULL, UNIT, pack_signs
 from plica.analyses.regions.planar_maxima import groups_of, needs_rounds, split_maxima
 from plica.analyses.regions.planar_move import carry, combine, compact, places, positive_norms
@@ -79,13 +81,15 @@ class Engine:
         self.pusher = Pusher(net, self.plan)
         self.exact = Exact(net, self.plan, window.lines)
         radius = max(abs(ratio(v, p[2])) for p in window.corners for v in p[:2])
-        self.settler = Settler(self.exact, radius)
         self.lock = threading.Lock()
         self.tally = Tally(cells=[0] * len(self.plan))
         self.alive = [bit_words(real) for real in self.exact.real]
         self.units = [forms_are_units(stage) for stage in self.plan]
         self.rectified = [u and is_relu(stage.node.op) for u, stage in zip(self.units, self.plan, strict=True)]
         self.groups = groups_of(net, self.plan, self.rectified, self.exact.starts)
+        maps = FineMaps(net, self.plan, self.pusher.nodes, window.lines)
+        fine = FineTier(maps, self.groups, self.exact.real, 4.0 * UNIT * radius)
+        self.settler = Settler(self.exact, fine, radius)
         widest = max((bytes_per_vertex(net, stage) for stage in self.plan), default=1)
         self.chunk = max(32, min(CHUNK, CHUNK_BYTES // (12 * widest)))
         self.items: list[Item | Waiting] = [Item(first_split(net, window, radius), slice(0, 1))]
@@ -144,7 +148,10 @@ class Engine:
 
     def frontier(self) -> list[Waiting]:
         """What is left to do, each chunk by itself; later runs of this engine, or of another, take it as `items`."""
-        opened = [i if isinstance(i, Waiting) else Waiting(self._open(i), i.path) for i in self.items if self.plan]
+        opened = []
+        for item in self.items if self.plan else ():
+            chunk = item.chunk if isinstance(item, Waiting) else self._open(item)
+            opened += [] if chunk is None else [Waiting(chunk, item.path)]
         self.items = list(opened)
         return opened
 
