@@ -18,7 +18,7 @@ from plica.jobs.explore import Part, explore
 from plica.store import network_hash
 
 if TYPE_CHECKING:
-    from plica.analyses.regions.analysis import Where
+    from plica.analyses.regions.analysis import Question, Where
     from plica.analyses.regions.result import RegionCountResult
 
 SECONDS = 2.0  # of work in a part
@@ -64,7 +64,7 @@ def run_count(
 
     Notes
     -----
-    By vertices in up to ten variables, two included, and by inequalities above: cells that wait are arrays.
+    By polygons in the plane, vertices in up to ten variables, inequalities above: cells that wait are arrays.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def run_count(
             "use plica.count_regions, or bound the domain."
         )
     key = {"count": "regions", "network": network_hash(asked.net), "domain": asked.where, "plica": __version__}
-    done = explore(partial(_expand, asked.net, asked.where), [{}], folder=folder, key=key, workers=workers,
+    done = explore(partial(_expand, asked), [{}], folder=folder, key=key, workers=workers,
                    cluster=cluster, wait=wait, progress=progress)  # fmt: skip
     total = SolidCount(0, complete=not done.waiting, method="vertices")
     for found in done.found():
@@ -97,15 +97,19 @@ def run_count(
     return count_result(asked, total, {"seconds": time.monotonic() - began}, state)
 
 
-def _expand(net: Network, where: Any, part: Part) -> tuple[dict[str, np.ndarray], list[Part]]:
+def _expand(asked: Question, part: Part) -> tuple[dict[str, np.ndarray], list[Part]]:
     """Count in the cells of a part for some seconds; what is left is its children."""
+    from plica.analyses.regions.planar import planar_count
+    from plica.analyses.regions.planar_frontier import PlanarFrontier
     from plica.analyses.regions.solid import solid_count
     from plica.analyses.regions.solid_frontier import Frontier
 
-    resume = Frontier.of(part) if part else None
+    count: Any = planar_count if asked.planar else solid_count
+    frontier: Any = PlanarFrontier if asked.planar else Frontier
+    resume = frontier.of(part) if part else None
     seconds = SECONDS
     while True:
-        done = solid_count(net, where, progress=Progress(max_seconds=seconds), resume=resume)
+        done = count(asked.net, asked.where, progress=Progress(max_seconds=seconds), resume=resume)
         left = done.frontier
         if left is None or done.count or resume is None or len(left) != len(resume):
             break
@@ -113,8 +117,8 @@ def _expand(net: Network, where: Any, part: Part) -> tuple[dict[str, np.ndarray]
     found = {
         "count": np.array([done.count]),
         "layers": np.array(done.layers),
-        "decided": np.array([done.signs, done.pieces, done.undecided]),
-        "method": np.array([done.method]),
+        "decided": np.array([done.signs, done.pieces, 0 if asked.planar else done.undecided]),
+        "method": np.array(["polygons" if asked.planar else done.method]),
     }
     return found, [] if left is None else [child.arrays() for child in left.split(CHILDREN)]
 
