@@ -23,6 +23,7 @@ SHORTER = 0.4  # a step that does not help is shortened to this share
 TRIES = 4  # lengths of a step that are tried
 STRETCHES = (0.002, 0.01, 0.05, 0.2, 1.0, 3.0)  # beyond a point that is not across
 PATIENT = 3  # steps before a walk aims beyond the boundary, and before rows are dropped
+FARTHEST = 3.0  # rows that end farther out than this many times the best point of their image are given up
 BEYOND = 0.02  # by how much more with every further step
 
 
@@ -108,14 +109,16 @@ def _walk(problem: Problem, rows: Rows, start: Tensor, least: Tensor, how: Walk,
         guess, _ = nearest(origin, slope, (slope * current).sum(1) - margin, problem.box, norm)
         step = origin + (1 + BEYOND * max(0, k - PATIENT)) * (guess - origin) - current
         share = (longest[alive] / length(step, norm).clamp_min(1e-30)).clamp_max(1 / (1 + how.damp * k))
-        moved = _on(problem, current, step, share)
+        moved = along(problem, current, step, share)
         usable = torch.isfinite(moved).all(1)
         point[alive[usable]] = moved[usable]
         size = length(point[alive] - origin, norm)
         now = least.scatter_reduce(0, rows.image, best.size, "amin")[part.image]
         near = (size <= how.drop * now) | (k < PATIENT)
         alive = alive[usable & near & ((margin <= 0) | (how.limit == math.inf))]
-    _reach(problem, rows, point, best, norm)
+    now = least.scatter_reduce(0, rows.image, best.size, "amin")[rows.image]
+    lost = torch.isinf(best.size) & (length(point - x, norm) <= FARTHEST * now)
+    _reach(problem, rows, point, best, norm, torch.nonzero(lost)[:, 0])
     return best
 
 
@@ -124,14 +127,13 @@ def _keep(which: Tensor, origin: Tensor, point: Tensor, margin: Tensor, best: Be
     best.take(which[found], point[found], length(point[found] - origin[found], norm))
 
 
-def _reach(problem: Problem, rows: Rows, point: Tensor, best: Best, norm: float) -> None:
-    """Go on along the segments from the images through the points until they are across; kept in `best`."""
-    left = torch.nonzero(torch.isinf(best.size))[:, 0]
+def _reach(problem: Problem, rows: Rows, point: Tensor, best: Best, norm: float, left: Tensor) -> None:
+    """Go on along the segments from images through points of the rows `left` until these are across."""
     for stretch in STRETCHES:
         if not len(left):
             return
         x = problem.x[rows.image[left]]
-        beyond = _on(problem, x, point[left] - x, torch.full_like(x[:, 0], 1 + stretch))
+        beyond = along(problem, x, point[left] - x, torch.full_like(x[:, 0], 1 + stretch))
         _keep(left, x, beyond, problem.margins(beyond, rows[left]), best, norm)
         left = left[torch.isinf(best.size[left])]
 
@@ -149,17 +151,17 @@ def border(problem: Problem, rows: Rows, point: Tensor, cuts: int = CUTS) -> Ten
     for _ in range(cuts):
         share = (f_low / (f_low - f_high)).nan_to_num(0.5).clamp(0.02, 0.98)
         middle = low + share * (high - low)
-        f = problem.margins(_on(problem, x, step, middle), rows)
+        f = problem.margins(along(problem, x, step, middle), rows)
         across = f > 0
         f_low = torch.where(across & (side > 0), 0.5 * f_low, f_low)
         f_high = torch.where(~across & (side < 0), 0.5 * f_high, f_high)
         high, f_high = torch.where(across, middle, high), torch.where(across, f, f_high)
         low, f_low = torch.where(across, low, middle), torch.where(across, f_low, f)
         side = torch.where(across, 1.0, -1.0)
-    return torch.where((high == 1)[:, None], point, _on(problem, x, step, high))
+    return torch.where((high == 1)[:, None], point, along(problem, x, step, high))
 
 
-def _on(problem: Problem, x: Tensor, step: Tensor, share: Tensor) -> Tensor:
+def along(problem: Problem, x: Tensor, step: Tensor, share: Tensor) -> Tensor:
     """Points x + share * step, inside the box also after rounding."""
     return torch.minimum(torch.maximum(x + share[:, None] * step, problem.box[0]), problem.box[1])
 
@@ -253,7 +255,7 @@ def _shortened(
     for _ in range(TRIES):
         origin = x[left]
         between = torch.lerp(current[left], guess[left], share)
-        point = _on(problem, origin, between - origin, torch.full_like(limit[left], 1 + beyond))
+        point = along(problem, origin, between - origin, torch.full_like(limit[left], 1 + beyond))
         ok = (length(point - origin, norm) < limit[left]) & (problem.margins(point, rows[left]) > 0)
         out[left[ok]] = point[ok]
         moved[left[ok]] = True

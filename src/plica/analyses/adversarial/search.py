@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from plica.analyses.adversarial.cuts import Settle, settle
 from plica.analyses.adversarial.dive import dive
 from plica.analyses.adversarial.polish import Best, Refine, Walk, refine, walk
 from plica.analyses.adversarial.problem import Problem, Rows
@@ -15,14 +16,16 @@ from plica.analyses.adversarial.project import length
 from plica.analyses.adversarial.settings import Search
 
 CLOSE = 1.3  # rows within this many times the best distance of their image are worth more work
+CLOSER = 1.1  # the same once every kind of start was tried
 REACH = 3.0  # and rows within this many times it are worth a slow walk
-SLOW, WHOLE = Walk(25, limit=0.1), Walk(5, drop=1.5, damp=0.0)
+SLOW, WHOLE = Walk(25, limit=0.1), Walk(8, drop=1.5, damp=0.0)
 STARTS = ("image of the class", "noise", "noise at the best", "any image")  # of the rounds, in turn
 FAR, NEARBY = 8.0, 3.0  # lengths of the noise, in distances
 MIXED, ANY = 0.3, 0.4  # shares of an image of the class, and of any
 MOST = 4  # rows per image that are refined after the dives
 ALMOST = 1.1  # of rows with one image and one class, those this near to the best of them are refined
 QUICK, LAST = Refine(close=CLOSE - 1), Refine(tolerance=1e-6, cuts=7)
+SOON, END = Settle(tolerance=1e-4, close=CLOSE - 1), Settle(20, tolerance=1e-6)
 SCATTER = 32  # random points per image and size where nothing else was found
 
 
@@ -67,7 +70,13 @@ class Board:
         self.offer(rows, best)
         which = self._worth(rows, best, most)
         if len(which):
-            self.offer(rows[which], refine(self.problem, rows[which], best[which], self.best.size, QUICK, self.norm))
+            self.offer(rows[which], self.refined(rows[which], best[which], QUICK, SOON))
+
+    def refined(self, rows: Rows, best: Best, how: Refine, kinks: Settle) -> Best:
+        """Points that were moved to where the distance is least nearby; in the norm 2 also along kinks."""
+        if self.norm == 2.0:
+            return settle(self.problem, rows, best, self.best.size, kinks)
+        return refine(self.problem, rows, best, self.best.size, how, self.norm)
 
     def _worth(self, rows: Rows, best: Best, most: int | None) -> Tensor:
         """Rows close to the best of their image and of their class; at most so many per image."""
@@ -121,7 +130,7 @@ def auto(board: Board, settings: Search) -> None:
     generator = torch.Generator().manual_seed(settings.seed + 1000)
     answers = problem.logits(problem.x).argmax(1)
     for k in range(settings.rounds):
-        rows = board.within(CLOSE)
+        rows = board.within(CLOSE if k < len(STARTS) else CLOSER)
         kind = STARTS[k % len(STARTS)]
         start = _elsewhere(board, rows, kind, generator) if "noise" in kind else _mixed(
             board, rows, kind, answers, generator)  # fmt: skip
@@ -200,8 +209,9 @@ def _reached(problem: Problem, rows: Rows, point: Tensor) -> Rows:
 
 
 def finish(board: Board) -> None:
-    """Refine the best point of every image once more, to a finer tolerance."""
-    images = torch.nonzero(torch.isfinite(board.best.size) & (board.best.size > 0))[:, 0]
-    if len(images):
-        rows = Rows(images, board.problem.labels[images], board.target[images], board.rows.aim)
-        board.offer(rows, refine(board.problem, rows, board.best[images], board.best.size, LAST, board.norm))
+    """Refine the best point of every image once more, to a finer tolerance, and again from there."""
+    for _ in range(2):
+        images = torch.nonzero(torch.isfinite(board.best.size) & (board.best.size > 0))[:, 0]
+        if len(images):
+            rows = Rows(images, board.problem.labels[images], board.target[images], board.rows.aim)
+            board.offer(rows, board.refined(rows, board.best[images], LAST, END))

@@ -63,7 +63,7 @@ class Search:
     seed: int = 0
     starts: int = 8
     steps: int = 25
-    rounds: int = 10
+    rounds: int = 16
     candidates: int = 10
     penalty: str = "squared"
     loss: str = "cross_entropy"
