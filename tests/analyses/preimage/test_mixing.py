@@ -224,3 +224,32 @@ def test_command(tmp_path):
     )
     assert done.exit_code == 0, done.output
     assert "1 pairs of different labels" in done.stdout and "2 proven the same" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["dense", "residual"])
+def test_the_own_piece_is_climbed_before_it_is_searched(kind, monkeypatch):
+    """Points found by climbing are in the preimage exactly, and the exact reference reads them differently."""
+    from plica.analyses.preimage import joint
+
+    data, draw = zoo.random_net(kind, 5, degenerate=False)
+    n = int(np.prod(data["input"]))
+    reference = zoo.chain((n,), draw.dense(6, n), zoo.RELU, draw.dense(3, 6))
+    layer = next(name for name, k, _, _ in data["nodes"] if k in ("relu", "leaky"))
+    X, box = np.random.default_rng(0).uniform(-1, 1, (6, n)), Box(np.full(n, -3.0), 3.0)
+    given = (zoo.build(data), X, np.zeros(6, dtype=int))
+    found = []
+    settled = joint._settled
+    monkeypatch.setattr(joint, "_settled", lambda *a: found.append(settled(*a)) or found[-1])
+    seen = mixing(*given, layer=layer, reference=zoo.build(reference), domain=box, candidates=0)
+    climbed = [r for r in found if r is not None]
+    monkeypatch.setattr(joint, "_climbed", lambda *a: None)
+    searched = mixing(*given, layer=layer, reference=zoo.build(reference), domain=box, candidates=0)
+    assert seen.verdicts.tolist() == searched.verdicts.tolist() and len(climbed) <= (seen.verdicts == DIFFERS).sum()
+    for i in np.flatnonzero(seen.verdicts[0] == DIFFERS):
+        out = [[float(v) for v in networks.output(reference, u.tolist())] for u in (X[i], seen.points[0, i])]
+        answer = seen.answers[0, i]
+        assert answer != np.argmax(out[0]) and out[1][answer] >= max(out[1]) - 1e-9  # the float beside the exact point
+        y, at = (unions.activity(data, u.tolist(), layer) for u in (X[i], seen.points[0, i]))
+        assert max(abs(float(a - b)) for a, b in zip(y, at, strict=True)) < 1e-9
+        assert box.contains(seen.points[0, i])
+    assert kind != "dense" or climbed

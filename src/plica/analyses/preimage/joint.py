@@ -9,17 +9,23 @@ import numpy as np
 import scipy.sparse as sp
 
 from plica.analyses.preimage.mixing_result import DIFFERS, OPEN, SAME
+from plica.analyses.preimage.union_piece import UnionPiece
 from plica.analyses.preimage.union_set import Preimage, Question
 from plica.analyses.preimage.union_target import levels
 from plica.core.affine import Concat, reshape
+from plica.core.choice import Choice
 from plica.core.domain import Box
 from plica.core.exact import columns as exact
 from plica.core.network import INPUT, Graph, Network
+from plica.core.piece import Piece
 from plica.core.progress import Progress
 from plica.core.search.conditions import Conditions
-from plica.core.search.point import as_columns
+from plica.core.search.point import as_columns, exact_point
+from plica.core.solve import linear_program
 from plica.errors import BudgetReached, SolverError
 
+STEPS = 4  # linear programs along the reference's gradient, for each other class
+PULLED = (0.01, 0.1, 0.4)  # back from a corner of the own piece, so that an exact point lies beside
 LOOKED = 3  # pieces that are looked at when the first points are ties of the reference
 
 
@@ -48,7 +54,8 @@ def read_differently(
 
     Notes
     -----
-    One search for each other class k, over the patterns of both networks: activity as at x, and output k of the
+    First the witness's own piece is climbed along the reference's gradients, which finds many points at once. Then one
+    search for each other class k, over the patterns of both networks: activity as at x, and output k of the
     reference at least as large as that of its answer at x. "Proven the same" takes a complete search without a point
     for all of them.
     """
@@ -58,6 +65,12 @@ def read_differently(
     own = max(range(len(sizes)), key=lambda k: (sizes[k], -k))
     joined = _join(net, reference, layer, witness)
     budget = Progress(max_seconds=seconds, max_bytes=progress.max_bytes)
+    if seconds > 0 and domain.contains(x):
+        part = net.upto(joined.activity.value)
+        alone = Preimage(Question(part, layer, INPUT, "", joined.activity, domain, witness), budget)
+        found = _climbed(alone, reference, x, own, budget)
+        if found is not None:
+            return found
     proven = True
     for k in sorted(set(range(len(sizes))) - {own}, key=lambda k: -sizes[k]):
         conditions = joined.beats(k, own)
@@ -73,6 +86,56 @@ def read_differently(
         if budget.seconds_left <= 0:
             return Reading(OPEN)
     return Reading(SAME if proven else OPEN)
+
+
+def _climbed(union: Preimage, reference: Network, x: np.ndarray, own: int, budget: Progress) -> Reading | None:
+    """A point of the witness's own piece that the reference reads differently, if linear programs come to one."""
+    part, box = union.question.net, union.question.domain
+    faces = sum(node.op.faces * int(np.prod(node.shape)) for node in part.nodes if isinstance(node.op, Choice))
+    if box is None or 8 * len(x) * (faces + union.question.conditions.E.shape[0]) > budget.max_bytes:
+        return None
+    try:
+        piece = next(iter(union.pieces(1)), None)
+        if piece is None:
+            return None
+        G, h, E, e = piece.own_rows()
+        start = _logits(reference, x)
+        for k in np.argsort(-start):
+            u, last = x, start[k] - start[own]
+            for _ in range(STEPS if k != own else 0):
+                budget.check()
+                at = reference.as_batch(u.reshape(reference.input_shape))
+                slopes = Piece(reference, reference.pattern(at), at[0]).matrix(reference.output).cpu().numpy()
+                found = linear_program(slopes[own] - slopes[k], G, h, E, e, bounds=(box.lower, box.upper))
+                if found.status != "optimal":
+                    break
+                u, before = found.x, last
+                last = np.diff(_logits(reference, u)[[own, k]])[0]
+                reading = _settled(piece, reference, u, own, int(k)) if last > 0 else None
+                if reading is not None:
+                    return reading
+                if last <= before:
+                    break
+    except (BudgetReached, SolverError):
+        return None
+    return None
+
+
+def _settled(piece: UnionPiece, reference: Network, u: np.ndarray, own: int, k: int) -> Reading | None:
+    """An exact point of the piece near a corner that the reference reads differently, exactly; None without one."""
+    for share in PULLED:
+        near = (1 - share) * u + share * piece.point
+        sizes = _logits(reference, near)
+        if sizes[k] <= sizes[own]:
+            return None
+        point = exact_point(piece.net, piece.found.branches, piece.conditions, piece.domain, near)
+        if point is not None and (answer := _answer(reference, point)) != own:
+            return Reading(DIFFERS, answer, np.array([float(v) for v in point]))
+    return None
+
+
+def _logits(reference: Network, u: np.ndarray) -> np.ndarray:
+    return reference(u.reshape(reference.input_shape)[None]).flatten().cpu().numpy()
 
 
 def _answer(reference: Network, point: tuple) -> int:
