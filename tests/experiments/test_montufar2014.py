@@ -28,6 +28,32 @@ def test_no_bound_is_passed_and_constructions_attain_theirs(tmp_path):
     assert sum("Theorem 8" in claim.what for claim in judged) >= 2
 
 
+def test_regions_per_parameter(tmp_path):
+    claims, (panel,), _ = made("parameters", tmp_path)
+    assert all(claim.holds for claim in claims)
+    deep, wide = panel.series.values()
+    # by hand: one layer of 8 units on 2 inputs has 24 parameters and at most 1 + 8 + 28 regions; two have 24 + 72
+    assert (deep[1, 0], wide[1, 0]) == pytest.approx((37 / 24, 37 / 24))
+    assert (deep[1, 1], wide[1, 1]) == pytest.approx((16 * 37 / 96, (1 + 16 + 120) / 48))
+
+
+def test_convolutions_are_dense_layers_written_out(tmp_path):
+    claims, (panel,), _ = made("convolutions", tmp_path)
+    judged = [claim.holds for claim in claims if claim.holds is not None]
+    assert len(judged) == 4 and all(judged)
+    conv, _, upper = (values[1] for values in panel.series.values())
+    assert (conv > 1).all() and (conv <= upper).all()
+
+
+def test_small_changes_keep_every_linear_region(tmp_path):
+    claims, (panel,), _ = made("stability", tmp_path)
+    judged = [claim.holds for claim in claims if claim.holds is not None]
+    assert judged == [True] * 3
+    assert claims[0].paper == f"at least {16 * 7}" and claims[2].paper == "at least 16"
+    shares = panel.series["random weights, 2-8-8-1"]
+    assert shares[1:, 0].tolist() == [1.0] * 3 and shares[2].min() < 1.0
+
+
 @pytest.mark.parametrize("name", ["fig2", "fig3", "fig5", "fig6", "fig10"])
 def test_what_the_figures_claim_holds(name, tmp_path):
     claims, panels, _ = made(name, tmp_path)

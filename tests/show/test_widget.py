@@ -86,7 +86,7 @@ def test_pictures_by_every_colour(found, by, tmp_path):
     figure = found.plot(by=by)
     (drawn,) = figure.axes[0].collections
     assert len(drawn.get_paths()) == found.count
-    assert found.plot(by="unit", unit=(1, 5)).axes[0].get_legend().get_title().get_text().endswith("unit 5: branch")
+    assert found.plot(by="unit", unit=(1, 5)).axes[0].get_legend().get_title().get_text().endswith("unit 5:\nbranch")
 
 
 def test_a_unit_is_drawn_as_it_is(found):

@@ -5,14 +5,21 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from plica.analyses.regions.result import RegionsResult
 from plica.show.regionplot import HUES
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Points = tuple[tuple[str, tuple[float, float]], ...]
-STILL = 20_000  # largest regions drawn in the still picture
+STILL = 100_000  # largest regions drawn in the still picture
+OUTLINED = 1_500  # and those of them with an outline
+COLOURS = 48  # of the still picture
+ROWS = 1 << 14  # regions whose branches are unpacked at once
 
 CALL = "found = plica.load_result('results/MODEL/regions-0.npz')\nfound.matrices[{}]"
 
@@ -91,8 +98,7 @@ def picture_of(result: RegionsResult, points: Points = (), call: str = CALL) -> 
     """
     assert result.dimension == 2 and result.count
     two = [bits == 1 for bits in result.bits]  # choices between two branches: a unit is on or off
-    columns = np.repeat(two, result.units)
-    branches = result.branches()[:, columns]
+    bits, active = _patterns(result, np.repeat(two, result.units))
     label, classes = _classes(result)
     gain = np.zeros(result.count) if result.singular_values is None else result.singular_values[:, 0]
     maps = None
@@ -105,13 +111,23 @@ def picture_of(result: RegionsResult, points: Points = (), call: str = CALL) -> 
         label=label,
         classes=classes,
         gain=gain,
-        active=(branches > 0).sum(1),
+        active=active,
         layers=tuple((n, k) for n, k, binary in zip(result.layers, result.units, two, strict=True) if binary),
-        bits=np.packbits(branches.astype(np.uint8), axis=1, bitorder="little"),
+        bits=bits,
         maps=maps,
         points=points,
         call="" if maps is None else call,
     )
+
+
+def _patterns(result: RegionsResult, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Branches of the units with two, packed, and how many are on, some regions at a time."""
+    bits, active = [], []
+    for a in range(0, result.count, ROWS):
+        on = result.branches(slice(a, a + ROWS))[:, columns] > 0
+        bits.append(np.packbits(on, axis=1, bitorder="little"))
+        active.append(on.sum(1))
+    return np.concatenate(bits), np.concatenate(active)
 
 
 def _classes(result: RegionsResult) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -136,13 +152,24 @@ def still(picture: RegionPicture, *, dpi: int = 110) -> str:
     figure = Figure(figsize=(7.2, 6.2), dpi=dpi)
     axes = figure.add_axes((0, 0, 1, 1))
     colours = [HUES[int(k) % len(HUES)] for k in picture.label[order]]
-    axes.add_collection(PolyCollection(shapes, facecolors=colours, edgecolors="black", linewidths=0.15))
+    axes.add_collection(PolyCollection(shapes, facecolors=colours, edgecolors="face", linewidths=0.1))
+    axes.add_collection(PolyCollection(shapes[:OUTLINED], facecolors="none", edgecolors="black", linewidths=0.25))
     for name, at in picture.points:
         axes.plot(*at, "o", color="black", markeredgecolor="white", markersize=8)
         axes.annotate(name, at, (7, 7), textcoords="offset points", weight="bold")
     axes.set(xlim=(picture.corners[:, 0].min(), picture.corners[:, 0].max()), aspect="equal")
     axes.set_ylim(picture.corners[:, 1].min(), picture.corners[:, 1].max())
     axes.set_axis_off()
-    out = io.BytesIO()
-    figure.savefig(out, format="png")
+    return _png_uri(figure)
+
+
+def _png_uri(figure: Figure) -> str:
+    """A figure as a PNG of few colours in a data address."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas, out = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]
+    Image.fromarray(np.ascontiguousarray(pixels)).quantize(COLOURS, dither=Image.Dither.NONE).save(out, "PNG")
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")

@@ -96,7 +96,7 @@ def _classes(result: RegionsResult, by: str, unit: tuple[int, int] | None) -> tu
     node, k = unit or (0, 0)
     if not (0 <= node < len(result.layers) and 0 <= k < result.units[node]):
         raise ArgumentError(f"unit = {unit}: the choice nodes have {list(result.units)} units.")
-    return result.branches()[:, sum(result.units[:node]) + k], f"{result.layers[node]}, unit {k}: branch"
+    return result.branches()[:, sum(result.units[:node]) + k], f"{result.layers[node]},\nunit {k}:\nbranch"
 
 
 def _numbers(result: RegionsResult, by: str) -> np.ndarray:
@@ -110,9 +110,10 @@ def _in_classes(axes: Axes, drawn: Any, labels: np.ndarray, what: str) -> None:
     """One colour a class, with a legend of those that are there."""
     from matplotlib.patches import Patch
 
-    drawn.set_facecolor([HUES[int(k) % len(HUES)] for k in labels])
+    hues = HUES if what == "class" else (HUES[-1], *HUES[1:-1])  # branch 0 is grey, as off
+    drawn.set_facecolor([hues[int(k) % len(hues)] for k in labels])
     here = np.unique(labels)[: 2 * len(HUES)]
-    handles = [Patch(facecolor=HUES[int(k) % len(HUES)], edgecolor="0.4", label=str(k)) for k in here]
+    handles = [Patch(facecolor=hues[int(k) % len(hues)], edgecolor="0.4", label=str(k)) for k in here]
     axes.legend(handles=handles, title=what, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
 

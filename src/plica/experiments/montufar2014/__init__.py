@@ -7,6 +7,7 @@ from plica.experiments.montufar2014.arrangements import shi
 from plica.experiments.montufar2014.counts import table_of_bounds
 from plica.experiments.montufar2014.faces import maps_of_layers, same_activation
 from plica.experiments.montufar2014.folding import absolute_values, line, proof, skew
+from plica.experiments.montufar2014.others import convolutions, per_parameter, small_changes
 from plica.experiments.montufar2014.sinusoid import sinusoid
 
 FIGURES = (
@@ -18,5 +19,8 @@ FIGURES = (
     Row("fig6", "Maxout layers with the regions of the Shi and Catalan arrangements", shi),
     Row("fig7", "Linear maps of units, and their differences (Figs 7 to 9)", maps_of_layers),
     Row("fig10", "Points with exactly one activation", same_activation),
+    Row("stability", "Linear regions under small changes of the weights (s. 2.5)", small_changes),
+    Row("parameters", "Linear regions per parameter, deep and shallow (appendix C)", per_parameter, 0.5),
+    Row("convolutions", "Convolutional networks (appendix E)", convolutions, 0.5),
     Row("bounds", "Every bound against exact counts of small networks", table_of_bounds, 2.0),
 )

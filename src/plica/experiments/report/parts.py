@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from plica.experiments.report import edge, noise, preimages, proof, regions, stability
+from plica.experiments.report import edge, noise, preimages, proof, regions, stability, units
 
-PARTS = (*preimages.PARTS, *regions.PARTS, *edge.PARTS, *stability.PARTS, *noise.PARTS, *proof.PARTS)
+PARTS = (*preimages.PARTS, *regions.PARTS, *edge.PARTS, *stability.PARTS, *noise.PARTS, *units.PARTS, *proof.PARTS)

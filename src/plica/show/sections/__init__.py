@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plica.show.sections import about, confuse, edge, facet, forget, noise, proof, regions, stability
+from plica.show.sections import about, confuse, edge, facet, forget, noise, proof, regions, stability, units
 from plica.show.sections.view import Section, View
 
 __all__ = ["SECTIONS", "Section", "View"]
@@ -15,6 +15,7 @@ SECTIONS = (
     edge.SECTION,
     stability.SECTION,
     noise.SECTION,
+    units.SECTION,
     proof.SECTION,
     about.SECTION,
 )  # in the order shown

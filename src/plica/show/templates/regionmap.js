@@ -298,7 +298,8 @@
       const hues = (this.by === "class" ? HUES : [HUES[9], HUES[1]]).map(rgb);
       let low = 0, high = 1;
       if (!ordinal) {
-        const sorted = Float64Array.from(values, v => this.scale(v)).filter(Number.isFinite).sort();
+        const step = Math.ceil(data.count / 50000), some = { length: Math.ceil(data.count / step) };
+        const sorted = Float64Array.from(some, (_, i) => this.scale(values[i * step])).filter(Number.isFinite).sort();
         low = sorted[Math.floor(.02 * (sorted.length - 1))]; high = sorted[Math.ceil(.98 * (sorted.length - 1))];
       }
       for (let r = 0; r < data.count; r++) {
@@ -318,8 +319,9 @@
       const box = this.root.querySelector(".regions-legend"), d = this.data;
       box.replaceChildren();
       if (ordinal) {
-        const share = new Map();
-        for (let r = 0; r < d.count; r++) share.set(values[r], (share.get(values[r]) ?? 0) + d.size[r]);
+        const sums = new Float64Array(65536), share = new Map();
+        for (let r = 0; r < d.count; r++) sums[values[r]] += d.size[r];
+        sums.forEach((s, v) => { if (s) share.set(v, s); });
         const total = [...share.values()].reduce((a, b) => a + b, 0) || 1, of = this.by === "class";
         box.append(element("b", "", of ? "Class at the middle, share of the plane" : "Unit, share of the plane"));
         for (const [v, s] of [...share].sort((a, b) => a[0] - b[0]).slice(0, 30)) {
