@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import zoo
-from oracles import unions
+from oracles import bodies, unions
 from plica import ArgumentError, Box, Progress, impostor, load_result, preimage, save
 from plica.core.result import Completeness
 
@@ -98,3 +98,48 @@ def test_budget_bad_input_and_saving(tmp_path):
         impostor(folded(), x, other, layer="relu3", extent="nearest", domain=Box(-np.full(2, np.inf), np.inf))
     with pytest.raises(ArgumentError, match="tolerance"):
         impostor(folded(), x, other, layer="relu3", tolerance=np.nan)
+
+
+CHOICES = ("relu", "leaky", "abs", "clip", "pool", "maxout")
+
+
+def tiny_images(seed):
+    """A convolution, max-pooling, and a layer behind them."""
+    draw = zoo.Draw(seed, degenerate=seed % 2 == 0, scales=False)
+    pool = ("pool", {"kernel": (1, 2), "stride": (1, 1)})
+    layers = [draw.conv(1, 1, (1, 2)), zoo.RELU, pool, ("flatten", {}), draw.dense(2, 2), zoo.RELU]
+    return zoo.chain((1, 1, 4), *layers)
+
+
+CASES = {known.name: known.data for known in zoo.KNOWN if int(np.prod(known.data["input"])) <= 4}
+CASES |= {f"images {seed}": tiny_images(seed) for seed in range(6)}
+
+
+@pytest.mark.big(sample=4)
+@pytest.mark.parametrize("name", CASES)
+def test_known_and_degenerate_networks_against_corners(name):
+    """Exact and stable features, nearest and farthest, against the oracle's pieces: least distances and corners."""
+    data = CASES[name]
+    net, n, rng = zoo.build(data), int(np.prod(data["input"])), np.random.default_rng(len(name))
+    layer = [node for node, k, _, _ in data["nodes"] if k in CHOICES][-1]
+    x, other = rng.integers(-1, 2, n).astype(float), rng.uniform(-2, 2, n)
+    box = Box(np.full(n, -2.0), 2.0)
+    given = (net, x.reshape(net.input_shape), other.reshape(net.input_shape))
+    pieces = [rows for _, rows in unions.systems(data, x.tolist(), layer, ([-2.0] * n, [2.0] * n))]
+    near = impostor(*given, layer=layer, domain=box, extent="nearest")
+    assert near.distance == pytest.approx(min(bodies.distance(rows, other) for rows in pieces), abs=1e-6)
+    far = impostor(*given, layer=layer, domain=box, extent="farthest")
+    corners = np.vstack([bodies.corners(*bodies.floats(rows)) for rows in pieces])
+    assert far.distance == pytest.approx(np.linalg.norm(corners - other, axis=1).max(), abs=1e-6)
+    assert near.completeness is far.completeness is Completeness.COMPLETE
+    assert near.bound == pytest.approx(near.distance) and far.bound == pytest.approx(far.distance)
+    y = np.array([float(v) for v in unions.activity(data, x.tolist(), layer)])
+    for result in (near, far):
+        at = unions.activity(data, result.impostor.ravel().tolist(), layer)
+        assert np.array([float(v) for v in at]) == pytest.approx(y, abs=1e-7 * (1 + np.abs(y).max()))
+    stable = impostor(*given, layer=layer, domain=box, extent="nearest", tolerance=0.25)
+    at = np.array([float(v) for v in unions.activity(data, stable.impostor.ravel().tolist(), layer)])
+    assert np.abs(at - y).max() <= 0.25 + 1e-7 and stable.distance <= near.distance + 1e-7
+    for u in rng.uniform(-2, 2, (200, n)):  # no point within the tolerance is nearer
+        seen = np.array([float(v) for v in unions.activity(data, u.tolist(), layer)])
+        assert np.abs(seen - y).max() > 0.25 or np.linalg.norm(u - other) >= stable.distance - 1e-7
