@@ -284,3 +284,12 @@ def test_bad_input():
     ):
         with pytest.raises(error):
             preimage_of(net, target, layer="relu3")
+
+
+def test_what_it_shows_of_itself():
+    """Standing and completeness once there is an answer; before that, that there is none yet."""
+    union = preimage(folded(), np.array([2.0, 0.0]), layer="relu3")
+    assert repr(union).startswith("Preimage: its pieces are found when asked for\n")
+    assert len(union.result().points) == 8  # sides, and the corners by themselves
+    assert repr(union).startswith(f"Preimage: {union.standing}, complete\n")
+    assert repr(union).endswith("8 pieces so far")

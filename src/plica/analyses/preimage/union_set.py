@@ -79,6 +79,12 @@ class Preimage:
         self._held = 0
         self._restored: set[bytes] = set()
 
+    def __repr__(self) -> str:
+        state = f"{self.standing}, {self.completeness}" if self._end else "its pieces are found when asked for"
+        q = self.question
+        what = f"{q.target} at layer {q.layer!r}, in the space of {q.source!r}"
+        return f"Preimage: {state}\n{what}; {len(self._found)} pieces so far"
+
     def _new_search(self) -> Search:
         q = self.question
         return Search(self.graph, q.conditions, q.domain, witness=q.witness, progress=self.progress)
