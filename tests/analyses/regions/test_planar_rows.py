@@ -1,4 +1,4 @@
-"""Rows of the planar engine: those carried over a choice are the exact ones within their bounds, and change no answer."""
+"""Rows of the planar engine: carried over a choice they are the exact ones within their bounds, and change nothing."""
 
 from __future__ import annotations
 

@@ -143,6 +143,7 @@ def frame(m, k, P, W, off, most, G, corner):
     corner[0], corner[1], corner[2] = 0, one, two
     x2, y2 = P[two, 0] - P[0, 0], P[two, 1] - P[0, 1]
     det = x1 * y2 - x2 * y1
+    share = 1.0 / det
     size, eps = 0.0, 0.0
     for i in range(3):
         c = corner[i]
@@ -154,7 +155,7 @@ def frame(m, k, P, W, off, most, G, corner):
         a, b, c = W[0, j], W[one, j], W[two, j]
         G[j, 0], G[j, 1], G[j, 2] = a, b, c
         d1, d2 = b - a, c - a
-        gx, gy = (d1 * y2 - d2 * y1) / det, (x1 * d2 - x2 * d1) / det
+        gx, gy = (d1 * y2 - d2 * y1) * share, (x1 * d2 - x2 * d1) * share
         length = np.sqrt(gx * gx + gy * gy)
         error = 1.1 * (inverse * (4.0 * off[j] + 16.0 * UNIT * (abs(a) + abs(b) + abs(c))) + eta * length)
         upper = most[j]

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from plica.analyses.regions.planar_kernels import FAST, UNIT
+from plica.analyses.regions.planar_kernels import FAST, PART, UNIT
 
 
 @njit(**FAST)
@@ -78,10 +78,10 @@ def combine(used, V, old, source, weights, tight, rectify, new):
             out_norm[a] = 1.0001 * np.sqrt(square) + 1e-290
 
 
-@njit(**FAST)
-def weigh(used_row, weights, Y, out):
+@njit(**PART)
+def weigh(corners, weights, Y, out):
     """Combination of two or three rows."""
-    f0, f1, f2 = used_row[0], used_row[1], used_row[2]
+    f0, f1, f2 = corners[0], corners[1], corners[2]
     w0, w1, w2 = weights[0], weights[1], weights[2]
     if f2 < 0:
         for j in range(Y.shape[1]):
@@ -91,7 +91,7 @@ def weigh(used_row, weights, Y, out):
             out[j] = w0 * Y[f0, j] + w1 * Y[f1, j] + w2 * Y[f2, j]
 
 
-@njit(fastmath={"reassoc"}, **FAST)
+@njit(fastmath={"reassoc"}, **PART)
 def positive_square(z):
     """Sum of squares of the positive entries, in any order."""
     total = 0.0
@@ -108,7 +108,7 @@ def positive_norms(Z, out):
         out[a] = 1.0001 * np.sqrt(positive_square(Z[a])) + 1e-290
 
 
-@njit(**FAST)
+@njit(**PART)
 def bends(corners, Y, z, flags):
     """Mark the units that have both signs among some rows and z."""
     f0, f1 = corners[0], corners[1]
@@ -145,7 +145,8 @@ def carry(used, V, old, ahead, source, weights, node, new):
     for a in range(len(used)):
         v = used[a]
         if v < V:
-            out[a] = A[v]
+            for i in range(A.shape[1]):
+                out[a, i] = A[v, i]
             out_error[a], out_norm[a], out_base[a] = A_error[v], A_norm[v], A_base[v]
             continue
         q = v - V

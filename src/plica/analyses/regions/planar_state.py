@@ -12,7 +12,7 @@ from plica.analyses.regions.planar_kernels import UNIT
 from plica.analyses.regions.planar_rows import SAFE, TINY, FormBound, Rows
 from plica.analyses.regions.planar_split import Out
 from plica.analyses.regions.solid_stages import Stage
-from plica.core.choice import Choice, Piecewise
+from plica.core.choice import Piecewise
 from plica.core.network import INPUT, Network
 
 
@@ -219,7 +219,6 @@ def is_float(a: int, b: int) -> bool:
 
 def bytes_per_vertex(net: Network, stage: Stage) -> int:
     """Bytes of a vertex's rows at a stage: the values that exist there and that it or later nodes read."""
-    assert isinstance(stage.node.op, Choice)
     order = [INPUT, *(node.name for node in net.nodes)]
     there = order[: order.index(stage.node.name)]
     names = {stage.node.inputs[0], *stage.keep} & set(there)
