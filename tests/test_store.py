@@ -187,6 +187,41 @@ def make_distortion():
     )  # fmt: skip
 
 
+def make_radius():
+    from plica.analyses.adversarial import RadiusResult
+
+    two = np.array([0.5, math.inf])
+    return RadiusResult(**COMMON, header={}, radius=two, label=np.array([0, 1]), right=np.array([True, False]),
+                        done=np.array([True, True]), norm=2.0)  # fmt: skip
+
+
+def make_error_rate():
+    from plica.analyses.adversarial import ErrorRateResult
+
+    two, table = np.array([0.1, 0.2]), np.array([[0.0, 0.25], [0.5, math.nan]])
+    return ErrorRateResult(**COMMON, header={}, radii=two, rate=table, low=table, high=table, standard_error=table,
+                           none=table == 0, mean=two, mean_error=two, certified=two, label=np.array([0, 1]),
+                           norm=2.0, samples=4, seed=0)  # fmt: skip
+
+
+def make_shared_activity():
+    from plica.analyses.adversarial import SharedActivityResult
+
+    one, yes = np.array([[0.25]]), np.array([[True]])
+    return SharedActivityResult(**COMMON, header={}, layers=("a",), changed=one, same=yes, same_layer=yes,
+                                distance=one, decided=np.array([[1]]), kept=yes, label=np.array([1]),
+                                target=np.array([0]))  # fmt: skip
+
+
+def make_largest_activation():
+    from plica.analyses.adversarial import LargestActivationResult
+
+    two = np.array([0.5, math.inf])
+    return LargestActivationResult(**COMMON, header={}, layer="a", units=np.array([4, 1]), inputs=np.zeros((2, 3)),
+                                   attained=two, upper_bound=two, proven=np.array([True, False]),
+                                   nodes=np.array([1, 0]))  # fmt: skip
+
+
 def make_training():
     from plica.analyses.adversarial import AdversarialTrainingResult
 
@@ -374,6 +409,10 @@ EXAMPLES = {
     "ManyResult": make_many,
     "ExpansionResult": make_expansion,
     "DistortionResult": make_distortion,
+    "RadiusResult": make_radius,
+    "ErrorRateResult": make_error_rate,
+    "SharedActivityResult": make_shared_activity,
+    "LargestActivationResult": make_largest_activation,
     "AdversarialTrainingResult": make_training,
     "TransferResult": make_transfer,
     "PreimageResult": make_preimage,

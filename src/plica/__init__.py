@@ -10,7 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plica.analyses.adversarial import adversarial_training, min_distortion, transfer
+    from plica.analyses.adversarial import (
+        adversarial_training,
+        certified_radius,
+        error_rate,
+        largest_activation,
+        min_distortion,
+        shared_activity,
+        transfer,
+    )
     from plica.analyses.lipschitz import conv_spectrum, lipschitz
     from plica.analyses.moments import moment_bounds, moments
     from plica.analyses.moments.uses import NoiseLimits, class_probabilities, fooling_map, fooling_rate, noise
@@ -57,7 +65,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "plica.analyses.adversarial": ("adversarial_training", "min_distortion", "transfer"),
+    "plica.analyses.adversarial": (
+        "adversarial_training",
+        "certified_radius",
+        "error_rate",
+        "largest_activation",
+        "min_distortion",
+        "shared_activity",
+        "transfer",
+    ),
     "plica.analyses.lipschitz": ("conv_spectrum", "lipschitz"),
     "plica.analyses.moments": ("moment_bounds", "moments"),
     "plica.analyses.moments.uses": ("NoiseLimits", "class_probabilities", "fooling_map", "fooling_rate", "noise"),
@@ -126,17 +142,20 @@ __all__ = [
     "__version__",
     "admissible_sets",
     "adversarial_training",
+    "certified_radius",
     "certify",
     "class_probabilities",
     "conv_spectrum",
     "count_regions",
     "diff",
     "dual_cone",
+    "error_rate",
     "fooling_map",
     "fooling_rate",
     "impostor",
     "info",
     "is_omnidirectional",
+    "largest_activation",
     "lipschitz",
     "load",
     "load_result",
@@ -158,6 +177,7 @@ __all__ = [
     "run",
     "run_count",
     "save",
+    "shared_activity",
     "spectrum",
     "stream_regions",
     "transfer",

@@ -5,6 +5,10 @@ from __future__ import annotations
 # Results; old names stay readable for ever.
 RESULTS = {
     "DistortionResult": "plica.analyses.adversarial.result:DistortionResult",
+    "RadiusResult": "plica.analyses.adversarial.certified:RadiusResult",
+    "ErrorRateResult": "plica.analyses.adversarial.often:ErrorRateResult",
+    "SharedActivityResult": "plica.analyses.adversarial.activity:SharedActivityResult",
+    "LargestActivationResult": "plica.analyses.adversarial.activation:LargestActivationResult",
     "AdversarialTrainingResult": "plica.analyses.adversarial.training:AdversarialTrainingResult",
     "TransferResult": "plica.analyses.adversarial.transfer:TransferResult",
     "KindResult": "plica.analyses.preimage.result:KindResult",

@@ -10,6 +10,7 @@ import typer
 from plica.cli import (
     attack,
     bounds,
+    distances,
     lipschitz,
     long_work,
     mixing,
@@ -51,7 +52,7 @@ GROUPS = {
     "Into how many linear pieces does the network fold its inputs?": (regions, bounds),
     "How stable is it?": (spectrum, lipschitz),
     "What does noise do?": (moments, noise),
-    "How near is the nearest mistake, and what do single units see?": (attack, transfer, units),
+    "How near is the nearest mistake, and what do single units see?": (attack, distances, transfer, units),
     "Proof, results, long work, papers": (proof, results, long_work, reproduce),
 }
 for title, modules in GROUPS.items():

@@ -173,6 +173,49 @@ def _distortions(result: Any) -> Figure:
     return figure
 
 
+def _error_rates(result: Any) -> Figure:
+    """Mean error probability against the size of the change, with its standard error and where it is 0 by proof."""
+    figure, axes = _axes(result, f"radius, {result.norm:g}-norm", "error probability in the ball")
+    axes.errorbar(result.radii, result.mean, result.mean_error, fmt="o-", markersize=4, capsize=3, color=COLOURS[0],
+                  label="mean over the inputs, standard error")  # fmt: skip
+    axes.plot(result.radii, result.none.mean(0), "s--", markersize=3, color=COLOURS[1],
+              label="share of inputs with probability 0, proven")  # fmt: skip
+    if (result.radii > 0).all() and result.radii.max() > 20 * result.radii.min():
+        axes.set_xscale("log")
+    axes.set_ylim(-0.02, 1.02)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _radii(result: Any) -> Figure:
+    """Certified radii, sorted."""
+    figure, axes = _axes(result, "inputs, sorted", f"certified radius, {result.norm:g}-norm")
+    axes.plot(np.sort(result.radius[np.isfinite(result.radius)]), "o", color=COLOURS[0], markersize=4)
+    return figure
+
+
+def _shared_activity(result: Any) -> Figure:
+    """Units that switch and pairs that stay on one piece, layer by layer."""
+    figure, axes = _axes(result, "", "share")
+    places = np.arange(len(result.layers))
+    axes.bar(places - 0.2, np.nanmean(result.changed, 0), 0.4, color=COLOURS[0], label="units that switch")
+    axes.bar(places + 0.2, result.same.mean(0), 0.4, color=COLOURS[1], hatch="//", label="pairs on one piece so far")
+    axes.set_xticks(places, result.layers, rotation=45, ha="right")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _largest(result: Any) -> Figure:
+    """Brackets of the largest values of units."""
+    figure, axes = _axes(result, f"units of {result.layer}", "largest value over the box")
+    places, known = np.arange(len(result.units)), np.isfinite(result.upper_bound)
+    axes.plot(places[known], result.upper_bound[known], "_", markersize=10, color=COLOURS[0], label="proven bound")
+    axes.plot(places[known], result.attained[known], "o", markersize=4, color=COLOURS[1], label="attained")
+    axes.set_xticks(places, [str(u) for u in result.units])
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
 def _unit_maps(result: Any) -> Figure:
     """Linear maps of the first units at the first inputs, as images."""
     from matplotlib.figure import Figure
@@ -206,6 +249,10 @@ PLOTS: dict[str, Callable[..., Any]] = {
     "ProbabilityResult": _probabilities,
     "FoolingMapResult": _fooling_map,
     "DistortionResult": _distortions,
+    "ErrorRateResult": _error_rates,
+    "RadiusResult": _radii,
+    "SharedActivityResult": _shared_activity,
+    "LargestActivationResult": _largest,
     "UnitMapsResult": _unit_maps,
     "RegionsResult": plot_regions,
 }

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 
+import plica
 from oracles import networks
 from oracles import smallest as oracle
-from plica.analyses.adversarial.exact import certified_radius, prepare, smallest
+from plica.analyses.adversarial.certified import certified_radius
+from plica.analyses.adversarial.exact import prepare, smallest
 from plica.analyses.adversarial.exact.bounds import Domain, ball, bound
 from plica.analyses.adversarial.exact.dual import Multipliers, by_default, halfspace
 from plica.analyses.adversarial.exact.kernels import distance, least
@@ -148,7 +150,8 @@ def test_certified_radii_are_below_the_smallest_distance():
         data, x, label, norm, box = case(seed)
         net = build(data)
         found = smallest(net, x, label, norm=norm, box=box, progress=Progress(max_seconds=1.0))
-        radius = certified_radius(net, x[None], [label], norm=norm, box=box)[0]
+        X = x.reshape(1, *net.input_shape)
+        radius = certified_radius(net, X, [label], norm=norm, box=plica.Box(*box)).radius[0]
         assert radius <= found.distance * (1 + 1e-9)
 
 

@@ -1,102 +1,70 @@
-"""Certified radii: no wanted class within them, by linear bounds alone; for networks too large for a search."""
+"""Radii within which linear bounds alone exclude every other class; for networks too large for a search."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
 from plica.analyses.adversarial.exact.bounds import ball, bound
 from plica.analyses.adversarial.exact.dual import by_default, halfspace
 from plica.analyses.adversarial.exact.kernels import distance
-from plica.analyses.adversarial.exact.layers import Layers, prepare
-from plica.analyses.adversarial.exact.smallest import aims, checked
+from plica.analyses.adversarial.exact.layers import Layers
 from plica.analyses.adversarial.exact.tree import even
-from plica.core.domain import Box
-from plica.core.network import Network
 from plica.core.progress import Progress
-from plica.errors import BudgetReached
 
-TRIALS = 14  # radii that are tried per input
+TRIALS = 14  # radii that are tried for one input
 LARGEST = 1e6
+NEAR = 0.999  # share of the radius that failed at which the search ends
 
 
-def certified_radius(
-    net: Network,
-    X: np.ndarray,
-    labels: Sequence[int] | np.ndarray,
-    *,
-    norm: float = 2.0,
-    box: Box | tuple[np.ndarray, np.ndarray] | None = None,
-    targets: Sequence[int] | None = None,
-    upper: Sequence[float] | np.ndarray | None = None,
-    prepared: Layers | None = None,
-    progress: Progress | None = None,
-) -> np.ndarray:
-    """Radii around inputs within which no other class wins (RIGOROUS), without branching.
+def proven_radius(
+    layers: Layers, wanted: tuple[np.ndarray, ...], norm: float, start: float, watch: Progress
+) -> tuple[float, bool]:
+    """The largest radius found within which no wanted class wins (RIGOROUS), and whether the search went to its end.
 
     Parameters
     ----------
-    net : Network
-    X : ndarray, shape (inputs, n) or (inputs, ...)
-    labels : sequence of int
-        Their classes.
-    norm, box, targets
-        As in `smallest`.
-    upper : sequence of float, optional
-        Distances of known misclassified points, where the search for the radius starts.
-    prepared : Layers, optional
-    progress : Progress, optional
-        A budget leaves the radii of the inputs that were not reached at 0.
-
-    Returns
-    -------
-    ndarray, shape (inputs,)
-        0 where nothing is proven.
+    layers : Layers
+        Around the input.
+    wanted : tuple of ndarray
+        Margins, as `aims` makes them.
+    norm : float
+    start : float
+        First radius tried.
 
     Notes
     -----
-    Linear bounds (Zhang et al. 2018, CROWN) with outward rounding, at radii found by bisection. Cost: about fourteen
-    products of matrices for every pair of layers and input.
+    Bounds over a ball say how near a wanted point of that ball may be. Where this is less than the ball's radius, the
+    ball does not hold, but the smaller one does: so no trial is in vain, and a few are enough.
     """
-    base, watch = prepared or prepare(net), progress or Progress()
-    out = np.zeros(len(X))
-    try:
-        for i in range(len(X)):
-            watch.check()
-            watch.report("inputs", i, len(X))
-            x, lower, top = checked(base, X[i], int(labels[i]), norm, box)
-            start = float(upper[i]) if upper is not None and 0 < upper[i] < np.inf else 1.0
-            wanted = aims(base.classes, int(labels[i]), targets)
-            out[i] = _radius(base.at(x, lower, top), wanted, float(norm), start, watch)
-    except (BudgetReached, KeyboardInterrupt):
-        return out
-    return out
-
-
-def _radius(layers: Layers, wanted: tuple[np.ndarray, ...], norm: float, start: float, watch: Progress) -> float:
+    far = float(np.abs(np.maximum(-layers.lower, layers.upper)).max(initial=0.0)) * max(1, layers.inputs)
     proven, refuted, radius = 0.0, np.inf, start
     for _ in range(TRIALS):
-        watch.check()
-        if holds(layers, wanted, norm, radius):
-            proven = radius
+        if watch.seconds_left <= 0:
+            return proven, False
+        near = nearest(layers, wanted, norm, radius)
+        if near >= radius:
+            proven = max(proven, radius)
         else:
-            refuted = radius
-        if proven >= LARGEST or proven >= 0.999 * refuted:
+            proven, refuted = max(proven, near), radius
+        if proven >= min(LARGEST, far):
+            return np.inf if proven >= far else proven, True
+        if proven >= NEAR * refuted:
             break
         radius = 0.5 * (proven + refuted) if np.isfinite(refuted) else 2.0 * proven
         radius = 0.25 * refuted if proven == 0.0 else radius
-    return proven
+    return proven, True
 
 
-def holds(layers: Layers, wanted: tuple[np.ndarray, ...], norm: float, radius: float) -> bool:
-    """Whether linear bounds over the ball exclude all wanted classes."""
+def nearest(layers: Layers, wanted: tuple[np.ndarray, ...], norm: float, radius: float) -> float:
+    """No wanted point of the ball is nearer than this, by linear bounds over the ball; inf where it holds none."""
     domain = ball(layers, norm, radius)
     state = bound(layers, domain, [np.full(c.units, -1) for c in layers.choices])
     if state.empty:
-        return True
+        return np.inf
+    near = np.inf
     for aim in wanted:
         w, beta = halfspace(layers, state, aim, by_default(layers, state, aim, even(aim)).rounded())
-        if distance(w, beta, domain.lower, domain.upper, norm) < radius:
-            return False
-    return True
+        near = min(near, float(distance(w, beta, domain.lower, domain.upper, norm)))
+        if near == 0.0:
+            break
+    return near
