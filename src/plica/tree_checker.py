@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from collections import namedtuple
 from fractions import Fraction
+from functools import partial
+from hashlib import sha256
 from math import hypot, inf, isfinite, lcm, prod
 from operator import gt, le
+from typing import Any
 
 ONE = -1
 GRAIN = 1 << 96  # bounds are rounded outward to multiples of its inverse
@@ -38,14 +41,6 @@ def least(c, low, high, sign=1):
     return c and sign * min(sign * c * low, sign * c * high)
 
 
-def rounded(value):
-    """The largest multiple of 1 / GRAIN that is not above a value."""
-    return Fraction(value.numerator * GRAIN // value.denominator, GRAIN) if isfinite(value) else value
-
-
-# --- lines of a unit --------------------------------------------------------------------------------------------------
-
-
 def fits(choice, u, b, low, high):
     """Whether a unit has a branch wherever the numbers that it reads are within their bounds."""
     if choice[0] == "scalar":
@@ -54,21 +49,9 @@ def fits(choice, u, b, low, high):
     return all(high[i] <= low[choice[1][u][b]] for i in choice[1][u] if i != choice[1][u][b])
 
 
-def count(choice):
-    """Number of units."""
-    return len(choice[1])
-
-
 def branches(choice, u):
     """Number of branches of a unit."""
-    return len(choice[1][u][1]) if choice[0] == "scalar" else len(choice[1][u])
-
-
-def line_of(choice, u, b):
-    """The line of a branch, {number read: slope}, and its shift."""
-    if choice[0] == "max":
-        return {choice[1][u][b]: 1}, 0
-    return {u: choice[1][u][1][b]}, choice[1][u][2][b]
+    return len(choice[1][u] if choice[0] == "max" else choice[1][u][1])
 
 
 def shift(choice, u, line, low, high, sign):
@@ -84,9 +67,6 @@ def shift(choice, u, line, low, high, sign):
     gaps = [sum(least((i == k) - line.get(k, 0), low[k], high[k], sign) for k in group) for i in group]
     convex = sign > 0 and sum(line.values()) == 1 and min(line.values()) >= 0
     return max(gaps + [0] * convex)
-
-
-# --- forms ------------------------------------------------------------------------------------------------------------
 
 
 def add(total, form, layer, weights):
@@ -110,12 +90,12 @@ def pull(net, known, form, slopes, edges=None):
     for j in reversed(range(len(known))):
         choice, (low, high, lines) = net.layers[j].choice, known[j]
         y: dict = {}
-        for i, weight, *units in edges.get(j, ()) if edges else ():
-            for u in units:
+        for i, weight, *unit in edges.get(j, ()) if edges else ():
+            for u in unit:
                 need(choice[0] == "max" and i in choice[1][u] and lines[u] and weight >= 0, "no branch taken")
                 y[i], (i,) = y.get(i, 0) + weight, lines[u][0]
             y[i] = y.get(i, 0) - weight
-            form[ONE] += 0 if units else weight * (low[i] if weight > 0 else high[i])
+            form[ONE] += 0 if unit else weight * (low[i] if weight > 0 else high[i])
         for u in range(len(lines)):
             c = form.pop(net.layers[j].first + u, 0)
             if c:
@@ -159,24 +139,22 @@ def weight(ends, domain):
     return mu
 
 
-# --- nodes ------------------------------------------------------------------------------------------------------------
-
-
-def bounds(net, domain, taken, before, step):
-    """Bounds of what all choices read, those of `before` kept; None where one shows that there is no point.
-
-    step["bounds"]: {choice: [(number, nu below, nu above)]}: those to compute along the lines of step["slopes"].
-    """
-    known: list = []
-    slopes, wanted = lines_of(step), dict(step.get("bounds", ()))
-    box = domain._replace(norm="inf")
+def bounds(net, domain, taken, before, step) -> list | None:
+    """Bounds of what all choices read: those of `before`, those that the step wants; None where there is no point."""
+    known, slopes, wanted, box = (
+        list[Known](),
+        lines_of(step),
+        dict(step.get("bounds", ())),
+        domain._replace(norm="inf"),
+    )
 
     def bound(layer, i, sign, slopes, domain, nu=0):
         form = pull(net, known, add(net.total, {}, layer, {i: sign}), slopes)
-        return sign * rounded(lowest(form, domain, Fraction(nu, GRID)))
+        value = lowest(form, domain, Fraction(nu, GRID))
+        return sign * (Fraction(value.numerator * GRAIN // value.denominator, GRAIN) if isfinite(value) else value)
 
     for j, layer in enumerate(net.layers[:-1]):
-        own, units, rows = taken.get(j, {}), range(count(layer.choice)), range(len(layer.rows))
+        own, rows = taken.get(j, {}), range(len(layer.rows))
         low = [*before[j].low] if before else [bound(layer, i, 1, {}, box) for i in rows]
         high = [*before[j].high] if before else [bound(layer, i, -1, {}, box) for i in rows]
         for i, below, above in wanted.get(j, ()):
@@ -184,7 +162,8 @@ def bounds(net, domain, taken, before, step):
             high[i] = min(high[i], bound(layer, i, -1, slopes, domain, above))
         if not all([cut(layer.choice, u, b, low, high) for u, b in own.items()]) or any(map(gt, low, high)):
             return None
-        known.append(Known(low, high, [sole(layer.choice, u, own.get(u), low, high) for u in units]))
+        lines = [sole(layer.choice, u, own.get(u), low, high) for u in range(len(layer.choice[1]))]
+        known.append(Known(low, high, lines))
     return known
 
 
@@ -204,9 +183,11 @@ def cut(choice, u, b, low, high):
 
 
 def sole(choice, u, taken, low, high):
-    """The line and shift of a unit that has one branch on all of the node, or None."""
-    left = [taken] if taken is not None else [b for b in range(branches(choice, u)) if fits(choice, u, b, low, high)]
-    return line_of(choice, u, left[0]) if left else None
+    """The line, {number read: slope}, and shift of a unit that has one branch on all of the node, or None."""
+    for b in range(branches(choice, u)):
+        if b == taken or (taken is None and fits(choice, u, b, low, high)):
+            return ({choice[1][u][b]: 1}, 0) if choice[0] == "max" else ({u: choice[1][u][1][b]}, choice[1][u][2][b])
+    return None
 
 
 def lines_of(step):
@@ -227,28 +208,24 @@ def strictly(choice, taken, known, i, u=None):
 def excluded(net, domain, goal, taken, known, step):
     """Whether weights of the goal's rows and of bounds show that a node has no point of the goal; and their form."""
     form, strict = {ONE: Fraction(0)}, goal.strict and any(step["rows"])
-    weights: dict = {}
-    edges = {j: [(i, Fraction(w, GRID), *units) for i, w, *units in own] for j, own in step.get("edges", ())}
-    given = [Fraction(k, GRID) for k in step["rows"]]
-    for row, low, high, k in zip(goal.rows, goal.low, goal.high, given, strict=True):
-        form[ONE] -= k * ((high if k > 0 else low) if k else 0)
+    weights = dict[int, Fraction]()
+    for row, low, high, k in zip(goal.rows, goal.low, goal.high, step["rows"], strict=True):
+        form[ONE] -= Fraction(k, GRID) * (high if k > 0 else low) if k else 0
         for i, v in row.items():
-            weights[i] = weights.get(i, 0) + k * v
+            weights[i] = weights.get(i, 0) + Fraction(k, GRID) * v
+    edges = {j: [(i, Fraction(w, GRID), *unit) for i, w, *unit in own] for j, own in step.get("edges", ())}
     for j, own in edges.items():
-        strict = strict or any(w > 0 and strictly(net.layers[j].choice, taken.get(j, {}), known[j], *k) for k, w in
-                               (((i, *units), w) for i, w, *units in own))  # fmt: skip
+        above = [(i, *unit) for i, w, *unit in own if w > 0]
+        strict = strict or any(strictly(net.layers[j].choice, taken.get(j, {}), known[j], *edge) for edge in above)
     form = pull(net, known, add(net.total, form, net.layers[-1], weights), lines_of(step), edges)
-    value = lowest(form, domain, Fraction(step.get("nu", 0), GRID))
+    value = lowest(form, domain)
     return value > 0 or (strict and value == 0), form
 
 
 def lies(net, piece, taken, known):
     """Whether a node has the branches of a piece everywhere."""
-    return all(
-        taken.get(j, {}).get(u) == b or fits(layer.choice, u, b, known[j].low, known[j].high)
-        for j, layer in enumerate(net.layers[:-1])
-        for u, b in enumerate(piece[j])
-    )
+    units = [(j, u, b) for j, own in enumerate(piece) for u, b in enumerate(own)]
+    return all(taken.get(j, {}).get(u) == b or fits(net.layers[j].choice, u, b, *known[j][:2]) for j, u, b in units)
 
 
 def check(net, node, domain, goal, pieces=(), taken=None, known=None):
@@ -268,14 +245,11 @@ def check(net, node, domain, goal, pieces=(), taken=None, known=None):
     if "split" not in node:
         return False
     j, u = node["split"]
-    need(0 <= j < len(net.layers) - 1 and 0 <= u < count(net.layers[j].choice), "no such unit")
-    own = [{**taken, j: {**taken.get(j, {}), u: b}} for b in range(branches(net.layers[j].choice, u))]
-    return len(node["children"]) == len(own) and u not in taken.get(j, {}) and all(
-        check(net, child, domain, goal, pieces, t, known) for child, t in zip(node["children"], own, strict=True)
-    )  # fmt: skip
-
-
-# --- the network ------------------------------------------------------------------------------------------------------
+    own = taken.get(j, {})
+    need(0 <= j < len(known) and 0 <= u < len(known[j].line) and u not in own, "no such unit")
+    need(len(node["children"]) == branches(net.layers[j].choice, u), "branches left out")
+    below = [(child, {**taken, j: {**own, u: b}}) for b, child in enumerate(node["children"])]
+    return all(check(net, child, domain, goal, pieces, t, known) for child, t in below)
 
 
 def table(reader, step, values):
@@ -304,9 +278,7 @@ def network(reader, graph, value, source, centre):
     chosen = [s for s in graph.steps if s.output in needed and s.op in reader["CHOICES"] and s.output != source]
     x = {graph.input: tensor(graph.shape, [0] * prod(graph.shape))}
     shapes = run(graph, x, {source, value, *(s.inputs[0] for s in chosen), *(s.output for s in chosen)})
-    seeds: dict = {}
-    zeros: dict = {}
-    layers: list = []
+    seeds, zeros, layers = dict[str, Any](), dict[str, Any](), list[Layer]()
     for name, step in [(source, None), *((s.output, s) for s in chosen), (value, None)]:
         if step or seeds:
             read = step.inputs[0] if step else value
@@ -323,35 +295,21 @@ def network(reader, graph, value, source, centre):
     return Net(layers, reader["_total"], [s.output for s in chosen], len(shapes[source].data), shapes[source].shape)
 
 
-# --- claims -----------------------------------------------------------------------------------------------------------
-
-
-def whole(data):
-    """Whether data are whole numbers, lists and tables of these."""
-    if isinstance(data, (list, dict)):
-        return all(map(whole, data.values() if isinstance(data, dict) else data))
-    return type(data) is int
-
-
-def region(claim, n, centre=()):
-    """The box of a claim around a centre, cut with its ball, if it has one."""
+def region(claim, n, centre=None):
+    """The box of a claim; or the box around a centre, cut with its ball."""
+    norm, radius = (claim["norm"], Fraction(float.fromhex(claim["radius"]))) if centre else ("inf", inf)
+    around = centre or [0] * n
     ends = [[float.fromhex(w) for w in claim[k]] for k in ("lower", "upper")]
-    need(len(ends[0]) == len(ends[1]) == n, f"a box of {len(ends[0])} numbers for {n}")
-    need(all(a <= b and a < inf and b > -inf for a, b in zip(*ends, strict=True)), "an empty box")
-    radius = Fraction(float.fromhex(claim["radius"])) if centre else inf
-    low, high = (
-        [Fraction(v) - c if isfinite(v) else v for v, c in zip(end, centre or [0] * n, strict=True)] for end in ends
-    )
-    need(radius >= 0 and not (centre and (max(low) > 0 or min(high) < 0)), "a centre outside of the box")
-    norm = claim["norm"] if centre else "inf"
-    need(norm in ("1", "2", "inf"), "no such norm")
+    low, high = ([Fraction(v) - c if isfinite(v) else v for v, c in zip(end, around, strict=True)] for end in ends)
+    need(all(a <= b and a < inf and b > -inf for a, b in zip(low, high, strict=True)), "an empty box")
+    need(norm in ("1", "2", "inf") and radius >= 0, "no such norm or radius")
+    need(centre is None or max(low) <= 0 <= min(high), "a centre outside of the box")
     return Domain([max(v, -radius) for v in low], [min(v, radius) for v in high], norm, radius, {})
 
 
 def bound_claim(reader, graph, claim):
     """No input of a box within a radius of x has an output above that of the class that x is given."""
     label, trees, given = claim["label"], claim["trees"], reader["point"](graph, claim["x"])
-    need(whole(trees) and type(label) is int, "numbers that are not whole")
     x = [v * given[graph.input].unit for v in given[graph.input].data]
     values = reader["run"](graph, given, {claim["output"]})[claim["output"]].data
     net = network(reader, graph, claim["output"], graph.input, dict(enumerate(x)))
@@ -381,13 +339,13 @@ def level(unit, z):
     """All numbers that an increasing function sends where it sends z: from, to; None for no end."""
     knots, slopes, _ = unit
     stretches = [(a, b) for a, s, b in zip((None, *knots), slopes, (*knots, None), strict=True) if s == 0]
-    own = [(a, b) for a, b in stretches if (a is None or a <= z) and (b is None or z <= b)]
+    own = [end for end in stretches if (end[0] is None or end[0] <= z) and (end[1] is None or z <= end[1])]
     return (own[0][0], own[-1][1]) if own else (z, z)
 
 
 def number(word):
-    """A fraction, from text."""
-    return None if word is None else Fraction(word)
+    """A fraction, from two whole numbers in hexadecimal."""
+    return Fraction(*(int(part, 16) for part in word.split("/")))
 
 
 def asked(reader, graph, claim):
@@ -395,22 +353,23 @@ def asked(reader, graph, claim):
     if "x" in claim:
         return *activity(reader, graph, claim["layer"], claim["x"]), f"{claim['layer']} its activity at x"
     rows = [{i: number(v) for i, v in row} for row, _, _ in claim["rows"]]
-    goal = Goal(rows, [number(low) for _, low, _ in claim["rows"]], [number(high) for *_, high in claim["rows"]], False)
-    return claim["layer"], goal, f"{claim['layer']} values that meet {len(rows)} conditions: {claim['rows']}"
+    low, high = ([w and number(w) for w in ends] for ends in zip(*(row[1:] for row in claim["rows"]), strict=True))
+    digest = sha256(repr(claim["rows"]).encode()).hexdigest()
+    words = f"{claim['layer']} values that meet its {len(rows)} conditions (SHA-256 {digest})"
+    return claim["layer"], Goal(rows, low, high, False), words
 
 
 def union_claim(reader, graph, claim):
     """All values of a source, in a box, that meet conditions: none, or those of listed pieces, each with a point."""
-    need(whole(claim["tree"]) and whole([p["branches"] for p in claim["pieces"]]), "numbers that are not whole")
     value, goal, words = asked(reader, graph, claim)
     net = network(reader, graph, value, claim["source"], {})
     domain, pieces = region(claim, net.inputs), claim["pieces"]
     own = sum(contains(reader, graph, net, (value, claim["source"], domain, goal), p) for p in pieces)
-    need(len({str(p["branches"]) for p in pieces}) == len(pieces), "a piece twice")
-    need(
-        check(net, claim["tree"], domain, goal, [p["branches"] for p in pieces]), "not all other branches are excluded"
-    )
-    where = f"values of {claim['source']} in the box that give {words}"
+    need(len({repr(p["branches"]) for p in pieces}) == len(pieces), "a piece twice")
+    patterns = [p["branches"] for p in pieces]
+    need(check(net, claim["tree"], domain, goal, patterns), "not all other branches are excluded")
+    box = f"between {float(min(domain.low)):.9g} and {float(max(domain.high)):.9g}"
+    where = f"values of {claim['source']} in its box ({box}) that give {words}"
     listed = f"the {where} are those of {len(pieces)} closed pieces, each with a point, {own} with one of their own"
     return listed if pieces else f"there are no {where}"
 
@@ -418,7 +377,7 @@ def union_claim(reader, graph, claim):
 def contains(reader, graph, net, about, piece):
     """Whether the point of a piece, which has its branches and is refused otherwise, lies in no piece of other ones."""
     (value, source, domain, goal), own = about, True
-    point = [Fraction(w) for w in piece["point"]]
+    point = [number(w) for w in piece["point"]]
     need(all(map(le, domain.low, point)) and all(map(le, point, domain.high)), "a point outside of the box")
     reads = {s.output: s.inputs[0] for s in graph.steps if s.output in net.names}
     values = reader["run"](graph, {source: reader["_exact"](net.shape, point)}, {value, *reads.values()})
@@ -431,5 +390,10 @@ def contains(reader, graph, net, about, piece):
     for row, low, high in zip(goal.rows, goal.low, goal.high, strict=True):
         total = sum(c * v[i] for i, c in row.items())
         need((low is None or low <= total) and (high is None or total <= high), "a point that misses the conditions")
-    need([len(b) for b in piece["branches"]] == [count(a.choice) for a in net.layers[:-1]], "branches of another size")
+    need([len(b) for b in piece["branches"]] == [len(a.choice[1]) for a in net.layers[:-1]], "branches of another size")
     return own
+
+
+def claims(reader):
+    """The claims that are checked here, by name."""
+    return {"bound": partial(bound_claim, reader), "union": partial(union_claim, reader)}

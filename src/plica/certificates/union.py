@@ -102,7 +102,7 @@ def _rows(conditions: Conditions) -> list[list]:
         for i, end in enumerate(ends):
             span = slice(A.indptr[i], A.indptr[i + 1])
             terms = zip(A.indices[span].tolist(), A.data[span].tolist(), strict=True)
-            out.append([[[j, str(Fraction(v))] for j, v in terms], str(end) if equal else None, str(end)])
+            out.append([[[j, _hex(Fraction(v))] for j, v in terms], _hex(end) if equal else None, _hex(end)])
     return out
 
 
@@ -115,6 +115,11 @@ def _box(union: Preimage) -> dict[str, Any]:
 def _point(piece: Any) -> list[str]:
     """An exact point of a piece."""
     try:
-        return [str(v) for v in piece.exact_point]
+        return [_hex(v) for v in piece.exact_point]
     except PlicaError as error:
         raise ArgumentError(f"certify: a piece has no exact point ({error}).") from error
+
+
+def _hex(value: Fraction) -> str:
+    """A fraction as the checker reads it."""
+    return f"{value.numerator:x}/{value.denominator:x}"

@@ -216,7 +216,7 @@ def _result(problem: Problem, found: Found, given: Tensor | None, settings: Sear
     return DistortionResult(
         Standing.ESTIMATE if found.proofs is None else Standing.RIGOROUS,
         found.completeness,
-        {},
+        {} if layer else _box_words(problem.box),
         x_adv=point.reshape(-1, *problem.shape).cpu().numpy(),
         distance=size.numpy(),
         lower_bound=lower,
@@ -235,6 +235,15 @@ def _result(problem: Problem, found: Found, given: Tensor | None, settings: Sear
         backward=problem.backward,
         seed=settings.seed,
     )
+
+
+def _box_words(box: tuple[Tensor, Tensor]) -> dict[str, np.ndarray]:
+    """The box, for the header: one number a side where it is the same for all inputs; nothing without one."""
+    ends = [end.double().cpu().numpy() for end in box]
+    if not np.isfinite(ends).any():
+        return {}
+    short = [end[:1] if (end == end[:1]).all() else end for end in ends]
+    return {"box_lower": short[0], "box_upper": short[1]}
 
 
 def _bounds(size: np.ndarray, done: np.ndarray, proofs: Proofs | None) -> tuple[np.ndarray, np.ndarray]:

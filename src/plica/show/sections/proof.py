@@ -33,9 +33,10 @@ def proof_view(data: ReportData) -> View | None:
     )
     return View(
         answer,
-        "A certificate is data: anyone can check it with Python and one file of plica that imports nothing else "
-        "(checker.py). It reads the model itself and computes every number of the claim once more, without rounding. "
-        "Drawn are one image for every layer that is small enough, and the first impostor.",
+        "A certificate is data: anyone can check it with Python and files of plica that import nothing else "
+        "(checker.py; for bounds and whole preimages also tree_checker.py beside it). It reads the model itself and "
+        "computes every number of the claim once more, without rounding. Drawn are one image for every layer that is "
+        "small enough, the first impostor, and, of networks small enough, a bound and a whole preimage.",
         standing_of(results),
         completeness_of(results),
         "plica.certify(result, net, images, path='claim.json')\nplica.verify('claim.json', 'model.onnx')",
