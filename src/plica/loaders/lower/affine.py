@@ -188,10 +188,21 @@ def conv(
     spatial, x = len(stride), batched(b, x)
     if spatial not in (1, 2):
         raise b.refuse(f"it is a convolution over {spatial} axes; plica reads one and two.")
+    check_steps(b, stride, dilation, padding, groups)
     if len(x.shape) != spatial + 1 or x.shape[0] != weight.shape[1] * groups or weight.shape[0] % groups:
         raise ShapeError(f"node {b.node!r}: a kernel {tuple(weight.shape)} meets a value of shape {x.original}.")
     offset = None if bias is None else tensor(bias).reshape(-1, *(1,) * spatial)
-    return b.add(Conv(tensor(weight), offset, x.shape, tuple(stride), padding, tuple(dilation), groups), x)
+    op = Conv(tensor(weight), offset, x.shape, tuple(stride), padding, tuple(dilation), groups)
+    if min(op.shape(x.shape)) < 1:
+        raise ShapeError(f"node {b.node!r}: a kernel {tuple(weight.shape)} does not fit into a value of {x.original}.")
+    return b.add(op, x)
+
+
+def check_steps(b: Builder, stride: Shape, dilation: Shape, padding: Pairs, groups: int) -> None:
+    """Refuse strides, dilations and groups below 1, and padding below 0."""
+    if min(*stride, *dilation, groups) < 1 or min((p for pair in padding for p in pair), default=0) < 0:
+        given = f"strides {tuple(stride)}, dilations {tuple(dilation)}, padding {tuple(padding)}, {groups} groups"
+        raise b.refuse(f"it has {given}; plica reads positive ones, and padding of 0 or more.")
 
 
 def conv_transpose(
@@ -209,6 +220,9 @@ def conv_transpose(
     """Transposed convolution to a given output size; weight has shape (c_in, c_out / groups, *kernel)."""
     shape = (weight.shape[1] * groups, *output)
     b.check_size(shape)
+    check_steps(b, stride, dilation, padding, groups)
+    if weight.shape[0] % groups or min(shape, default=1) < 1:
+        raise ShapeError(f"node {b.node!r}: a kernel {tuple(weight.shape)} in {groups} groups cannot make {shape}.")
     forward = Conv(tensor(weight), None, shape, tuple(stride), padding, tuple(dilation), groups)
     if len(x.shape) not in (2, 3) or len(output) != len(x.shape) - 1 or forward.shape(shape) != x.shape:
         raise ShapeError(f"node {b.node!r}: a transposed convolution cannot map {x.original} to {shape}.")

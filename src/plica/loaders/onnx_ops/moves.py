@@ -38,6 +38,8 @@ def _slice(b: Builder, node: OpNode, x: Var, *settings: Operand | None) -> Var:
     axes = ints(setting(b, node, "axes", given[2], range(len(starts))))
     steps = ints(setting(b, node, "steps", given[3], [1] * len(starts)))
     cuts = []
+    if 0 in steps:
+        raise b.refuse("it slices in steps of 0.")
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         stop = None if step < 0 and end < -x.original[axis] else end
         cuts.append((axis, slice(start, stop, step)))
