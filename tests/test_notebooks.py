@@ -46,4 +46,6 @@ def test_a_kernel_runs_one(tmp_path):
     book = nbformat.read(NOTEBOOKS[1], as_version=4)
     nbclient.NotebookClient(book, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert any("text/html" in output.get("data", {}) for output in outputs)
+    shown = ["".join(output.get("data", {}).get("text/html", "")) for output in outputs]
+    assert any(shown) and sum("<iframe srcdoc=" in text for text in shown) == 1  # the map of regions
+    assert any("image/png" in output.get("data", {}) for output in outputs)
