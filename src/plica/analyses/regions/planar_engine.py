@@ -87,9 +87,8 @@ class Engine:
         self.units = [forms_are_units(stage) for stage in self.plan]
         self.rectified = [u and is_relu(stage.node.op) for u, stage in zip(self.units, self.plan, strict=True)]
         self.groups = groups_of(net, self.plan, self.rectified, self.exact.starts)
-        maps = FineMaps(net, self.plan, self.pusher.nodes, window.lines)
-        fine = FineTier(maps, self.groups, self.exact.real, 4.0 * UNIT * radius)
-        self.settler = Settler(self.exact, fine, radius)
+        self.radius = radius
+        self.settler: Settler | None = None  # made when floats leave something open for the first time
         widest = max((bytes_per_vertex(net, stage) for stage in self.plan), default=1)
         self.chunk = max(32, min(CHUNK, CHUNK_BYTES // (12 * widest)))
         self.items: list[Item | Waiting] = [Item(first_split(net, window, radius), slice(0, 1))]
@@ -104,9 +103,19 @@ class Engine:
             else:
                 self._work_together(threads)
         finally:
-            self.tally.exact_vertices, self.tally.exact_cells = self.settler.vertices, self.settler.cells
+            if self.settler is not None:
+                self.tally.exact_vertices, self.tally.exact_cells = self.settler.vertices, self.settler.cells
         if self.items:
             raise BudgetReached(f"max_regions = {self.max_regions:g} is reached.")
+
+    def _settle(self) -> Settler:
+        """Who decides what floats leave open."""
+        with self.lock:
+            if self.settler is None:
+                maps = FineMaps(self.net, self.plan, self.pusher.nodes, self.window.lines)
+                fine = FineTier(maps, self.groups, self.exact.real, 4.0 * UNIT * self.radius)
+                self.settler = Settler(self.exact, fine, self.radius)
+            return self.settler
 
     def _work_alone(self) -> None:
         while self.items and self.tally.count < self.max_regions:
@@ -298,7 +307,7 @@ class Engine:
         elif groups is not None:
             total, splits, doubt = split_maxima(k, stage.node.inputs[0], groups, emit=emit)
         if len(doubt):
-            more, exact = self.settler.split(k, doubt, emit=emit)
+            more, exact = self._settle().split(k, doubt, emit=emit)
             total, splits = total + more, splits + exact
         unfinished = sum(len(s.polygons) for s in splits if not s.done)
         with self.lock:
@@ -328,5 +337,5 @@ class Engine:
             where = np.empty((found, 2), np.int64)
             pack_signs(C, k.forms.row, k.forms.offset, base, alive, k.again, POS, NEG, where)
         if found:
-            self.settler.signs(k, where[:found], POS, NEG)
+            self._settle().signs(k, where[:found], POS, NEG)
         return POS, NEG
