@@ -1,0 +1,123 @@
+"""Projections onto several half-spaces, and polishing where pieces of the boundary meet."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import plica
+from plica.analyses.adversarial import kernels
+from plica.analyses.adversarial.cuts import Cuts, Settle, settle
+from plica.analyses.adversarial.polish import Best
+from plica.analyses.adversarial.problem import Rows, make
+from plica.core.progress import Progress
+
+
+def nearest_of_several(x, normals, values, lower, upper):
+    """Enumeration of active sets: which variables sit on a side, which half-spaces hold with equality."""
+    best, where = math.inf, None
+    for sides in itertools.product((-1, 0, 1), repeat=len(x)):
+        side = np.array(sides)
+        free = side == 0
+        fixed = np.where(side < 0, lower, upper)
+        for tight in itertools.chain.from_iterable(itertools.combinations(range(len(values)), k) for k in range(4)):
+            v, rows = np.where(free, x, fixed), list(tight)
+            if rows:
+                A = normals[np.ix_(rows, np.nonzero(free)[0])]
+                v[free] += A.T @ (np.linalg.pinv(A @ A.T) @ (values[rows] - normals[rows] @ v))
+            inside = (v >= lower - 1e-9).all() and (v <= upper + 1e-9).all()
+            if inside and (normals @ v >= values - 1e-8).all() and np.linalg.norm(v - x) < best:
+                best, where = float(np.linalg.norm(v - x)), v
+    return best, where
+
+
+def projected(x, normals, values, lower, upper, dtype=np.float64, use=None):
+    """The kernel on one row."""
+    step, worst = np.empty((1, len(x))), np.empty(1)
+    use = np.ones((1, len(values)), dtype=bool) if use is None else use[None].copy()
+    kernels.project(x[None].astype(dtype), normals[None].astype(dtype), values[None], use, lower, upper,
+                    np.zeros((1, len(values))), step, worst)  # fmt: skip
+    return x + step[0], worst[0]
+
+
+@pytest.mark.parametrize("case", range(25))
+def test_projections_are_those_of_every_active_set(case):
+    rng = np.random.default_rng(case)
+    m = case % 3 + 1
+    x, lower, upper = rng.random(4), np.zeros(4), np.ones(4)
+    normals = rng.normal(size=(1, 4)) + (0.3 if case % 2 else 1.0) * rng.normal(size=(m, 4))
+    values = normals @ rng.random(4)
+    best, where = nearest_of_several(x, normals, values, lower, upper)
+    found, worst = projected(x, normals, values, lower, upper)
+    assert math.isfinite(best) and worst < 1e-7
+    assert np.linalg.norm(found - x) == pytest.approx(best, rel=1e-6, abs=1e-9)
+    np.testing.assert_allclose(found, where, atol=1e-6)
+    single, _ = projected(x, normals, values, lower, upper, np.float32)
+    np.testing.assert_allclose(single, where, atol=1e-4)
+
+
+def test_half_spaces_that_are_not_in_use_do_not_count():
+    x, normals, values = np.array([0.2, 0.2]), np.eye(2), np.array([0.6, 0.9])
+    found, _ = projected(x, normals, values, np.zeros(2), np.ones(2), use=np.array([True, False]))
+    np.testing.assert_allclose(found, [0.6, 0.2])
+    assert projected(x, normals, values, np.zeros(2), np.array([0.5, 1.0]))[1] > 0.05  # there is no such point
+
+
+def test_what_a_point_violates_is_forgotten_except_the_newest():
+    cuts = Cuts.none(np.zeros((2, 2)))
+    none = np.zeros(2, dtype=bool)
+    cuts.add(0, np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([2.0, 2.0]), none)
+    cuts.add(1, np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([2.0, 2.0]), none)
+    cuts.drop(np.array([[1.0, 1.0], [3.0, 1.0]]), 1)
+    np.testing.assert_array_equal(cuts.use[:, :3], [[False, True, False], [True, True, False]])
+    cuts.add(2, np.ones((2, 2)), np.zeros(2), np.array([True, False]))
+    np.testing.assert_array_equal(cuts.use[:, :3], [[False, False, True], [True, True, True]])
+
+
+def corner():
+    """Class 1 where both x0 + 10 x1 > 1 and x0 - 10 x1 > 1; its nearest point to 0 is the corner (1, 0)."""
+    module = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2)).double().eval()
+    with torch.no_grad():  # min(a, b) = a - relu(a - b): a - b = 20 x1
+        module[0].weight.copy_(torch.tensor([[1.0, 10.0], [0.0, 20.0]]))
+        module[2].weight.copy_(torch.tensor([[0.0, 0.0], [1.0, -1.0]]))
+        module[2].bias.copy_(torch.tensor([1.0, 0.0]))
+    return module
+
+
+def problem_of(module, X, box):
+    return make(module, torch.as_tensor(X), None, box, Progress())
+
+
+def test_the_corner_where_two_pieces_meet_is_found_in_few_steps():
+    problem = problem_of(corner(), np.array([[0.0, 0.0]]), plica.Box(-0.05, 5))
+    rows = Rows(torch.tensor([0]), torch.tensor([0]), torch.tensor([1]))
+    start = torch.tensor([[4.0, 0.2]], dtype=torch.float64)
+    best = Best(start, start.norm(dim=1))
+    found = settle(problem, rows, best, best.size, Settle(tolerance=1e-7))
+    assert float(found.size) == pytest.approx(1.0, rel=1e-6)
+    assert problem.backward <= 8
+    assert float(problem.margins(found.point, rows)) > 0
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_settling_never_loses_and_stays_across(depth):
+    torch.manual_seed(depth)
+    parts = [nn.Linear(6, 20), nn.ReLU(), *[nn.Linear(20, 20), nn.ReLU()] * (depth - 1), nn.Linear(20, 4)]
+    module = nn.Sequential(*parts).eval()
+    X = np.random.default_rng(0).random((20, 6)).astype(np.float32)
+    problem = problem_of(module, X, plica.Box(0, 1))
+    found = plica.min_distortion(module, X, box=plica.Box(0, 1), method="fast")
+    good = torch.nonzero(torch.as_tensor(np.isfinite(found.distance)))[:, 0]
+    rows = Rows(good, problem.labels[good], torch.as_tensor(found.target)[good])
+    point = torch.as_tensor(found.x_adv)[good]
+    across = problem.margins(point, rows) > 0
+    rows, point = rows[across], point[across]
+    before = Best(point, (point - problem.x[rows.image]).norm(dim=1))
+    after = settle(problem, rows, before, torch.full((20,), math.inf), Settle())
+    assert (after.size <= before.size).all() and (problem.margins(after.point, rows) > 0).all()
+    assert (after.point >= 0).all() and (after.point <= 1).all()
+    none = settle(problem, rows, Best.none(point), torch.full((20,), math.inf), Settle())
+    assert torch.isinf(none.size).all()
