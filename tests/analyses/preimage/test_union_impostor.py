@@ -84,6 +84,15 @@ def test_many_inputs():
     assert far.completeness is Completeness.BUDGET and far.feature_difference < 1e-7
 
 
+def test_single_points_are_complete_in_many_dimensions():
+    rng = np.random.default_rng(0)
+    net = zoo.build(zoo.chain((8,), zoo._dense_of((np.eye(8) + 0.1 * rng.normal(size=(8, 8))).tolist()), zoo.RELU))
+    x, other = rng.uniform(0.5, 1, 8), rng.uniform(0, 1, 8)
+    far = impostor(net, x, other, layer=-1, domain=Box(np.zeros(8), 1.0), extent="farthest")
+    assert far.completeness is Completeness.COMPLETE and far.bound == far.distance == pytest.approx(far.distance_start)
+    assert far.impostor == pytest.approx(x)
+
+
 def test_budget_bad_input_and_saving(tmp_path):
     x, other = np.array([2.0, 0.0]), np.array([0.0, -3.0])
     short = impostor(

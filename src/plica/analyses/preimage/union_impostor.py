@@ -62,15 +62,17 @@ def nearest(union: Preimage, goal: np.ndarray, start: np.ndarray, progress: Prog
 def farthest(union: Preimage, goal: np.ndarray, start: np.ndarray, progress: Progress) -> Extreme:
     """The point of the union that is farthest from a goal; the domain must be bounded.
 
-    Up to six inputs the vertices decide; above, linear programs climb from several starts, and only the distance to the
-    farthest corner of the domain is known not to be exceeded.
+    Up to six inputs the vertices decide, and a piece of one point decides itself; above, linear programs climb from
+    several starts, and only the distance to the farthest corner of the domain is known not to be exceeded.
     """
     best, most, count = start, float(np.linalg.norm(start - goal)), 0
-    exact = len(goal) <= CORNERS
+    exact = True
     for piece in union.pieces():
         count += 1
         progress.report("impostor", count, None)
-        for point in piece.polyhedron().vertices() if exact else _climbs(piece, goal, count):
+        points, all_of_them = _far_points(piece, goal, count)
+        exact &= all_of_them
+        for point in points:
             if np.linalg.norm(point - goal) > most:
                 best, most = point, float(np.linalg.norm(point - goal))
     box = union.question.domain
@@ -79,6 +81,15 @@ def farthest(union: Preimage, goal: np.ndarray, start: np.ndarray, progress: Pro
     known = union.is_complete and exact
     ending = _ending(union, not exact)
     return Extreme(best, most, most if known else corner, count, ending)
+
+
+def _far_points(piece: UnionPiece, goal: np.ndarray, seed: int) -> tuple[np.ndarray | list[np.ndarray], bool]:
+    """Points of a piece among which the farthest may be, and whether it surely is."""
+    if len(goal) <= CORNERS:
+        return piece.polyhedron().vertices(), True
+    if piece.dimension == 0:
+        return [piece.point], True
+    return _climbs(piece, goal, seed), False
 
 
 def _ending(union: Preimage, partly: bool) -> Completeness:
