@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import plica
+from analyses.regions.mesh_checks import check_plane
 from plica.analyses.regions.analysis import count_regions, regions
 from plica.core.affine import Dense
 from plica.core.conv import Conv
@@ -35,10 +36,7 @@ def check(net, plane):
     """All regions of a plane, or as many as fit in a budget; a mesh without holes."""
     found = regions(net, plane, progress=plica.Progress(max_seconds=120))
     assert found.completeness == "complete"
-    free = found.neighbours < 0
-    edges = (len(found.corners) + free.sum()) // 2
-    assert len(found.vertices) - edges + found.count == 1
-    assert found.sizes.sum() == pytest.approx(found.size, rel=1e-9)
+    check_plane(found, found.size)
     assert count_regions(net, plane).count == found.count
     assert len({bytes(row) for row in found.codes}) == found.count
     return found
@@ -70,3 +68,66 @@ def test_planes_through_three_digits(shared_data, coarse):
     with np.load(shared_data / "mnist.npz") as data:
         images = data["test_images"][:3] / 255.0
     assert check(quantised(net) if coarse else net, small_plane(images, 0.2)).count > 1
+
+
+MEANS = {"resnet": (0.4914, 0.4822, 0.4465), "oval21": (0.485, 0.456, 0.406)}
+SCALES = {"resnet": (0.2470, 0.2435, 0.2616), "oval21": (0.225, 0.225, 0.225)}
+CIFAR = {
+    "residual": ("cifar10_resnet/resnet_2b.onnx", "resnet", 0.003),
+    "convolution": ("oval21/cifar_base_kw.onnx", "oval21", 0.01),
+    "channels last": ("marabou_cifar10/cifar10_small.onnx", "", 0.01),
+}
+
+
+@pytest.mark.big(sample=2)
+@pytest.mark.parametrize("coarse", [False, True])
+@pytest.mark.parametrize("name", CIFAR)
+def test_planes_through_three_cifar_images(shared_data, name, coarse):
+    file, kind, scale = CIFAR[name]
+    net = plica.load(shared_data / file)
+    with np.load(shared_data / "cifar10_subset.npz") as data:
+        images = data["test_images"][:3] / 255.0
+    if kind:
+        mean, spread = (np.array(t[kind])[:, None, None] for t in (MEANS, SCALES))
+        images = (images - mean) / spread
+    else:
+        images = images.transpose(0, 2, 3, 1)
+    assert check(quantised(net) if coarse else net, small_plane(images, scale)).count > 10
+
+
+@pytest.mark.big(sample=1)
+def test_a_pooling_network_on_a_plane_through_three_digits(shared_data):
+    """Ties of one pair of windows coincide over all channels."""
+    net = plica.load(shared_data / "verivital" / "Convnet_maxpool.onnx")
+    with np.load(shared_data / "mnist.npz") as data:
+        images = data["test_images"][:3] / 255.0
+    assert check(net, small_plane(images, 1e-5)).count > 1
+
+
+def pooled(coarse):
+    """A random network with two pools on images of 8 by 8, and its quantised copy."""
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(1, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
+    layers += [torch.nn.Conv2d(8, 16, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten()]
+    net = plica.load(torch.nn.Sequential(*layers, torch.nn.Linear(64, 10)).double(), (1, 8, 8))
+    return quantised(net) if coarse else net
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+def test_two_pools_on_a_plane_through_three_images(coarse):
+    images = np.random.default_rng(0).uniform(size=(3, 64))
+    found = check(pooled(coarse), small_plane(images, 0.1))
+    assert found.count > 50
+    assert coarse or found.decided == 0
+
+
+@pytest.mark.big(sample=1)
+@pytest.mark.parametrize("coarse", [False, True])
+def test_the_box_of_a_property_of_acas_xu_under_a_budget(shared_data, coarse):
+    """Five inputs: the count is of regions found in time, at least, and says so."""
+    net = plica.load(next((shared_data / "acasxu").glob("*_1_1_batch_2000.onnx*")))
+    box = Box([0.6, -0.5, -0.5, 0.45, -0.5], [0.68, 0.5, 0.5, 0.5, -0.45])
+    found = count_regions(quantised(net) if coarse else net, box, progress=plica.Progress(max_seconds=3))
+    assert found.completeness == "budget"
+    assert found.count > 1
+    assert "at least" in repr(found)
