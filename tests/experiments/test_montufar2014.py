@@ -4,6 +4,8 @@ import math
 
 import pytest
 
+from plica.core.progress import Progress
+from plica.errors import BudgetReached
 from plica.experiments.figure import Setting
 from plica.experiments.montufar2014 import FIGURES
 
@@ -59,6 +61,12 @@ def test_what_the_figures_claim_holds(name, tmp_path):
     claims, panels, _ = made(name, tmp_path)
     judged = [claim.holds for claim in claims if claim.holds is not None]
     assert panels and len(judged) >= 2 and all(judged)
+
+
+def test_what_a_budget_cut_short_is_not_compared(tmp_path):
+    (row,) = [row for row in FIGURES if row.name == "fig6"]
+    with pytest.raises(BudgetReached, match="The time ended"):
+        row.make(Setting(models=tmp_path, progress=Progress(max_seconds=0.0)))
 
 
 def test_the_sum_of_rectifiers_as_printed_does_not_fold(tmp_path):

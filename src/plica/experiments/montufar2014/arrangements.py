@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import plica
 from plica.analyses.regions.constructions import catalan_network, shi_network
 from plica.core.domain import Box, Plane
 from plica.core.result import Standing
 from plica.experiments.figure import Claim, Made, Panel, Setting
+from plica.experiments.montufar2014.whole import all_regions, number_of
 
 WIDE = 3.0  # half the window; every region of both arrangements reaches into it
 
@@ -17,8 +17,8 @@ def shi(setting: Setting) -> Made:
                     Box([-WIDE, -WIDE], [WIDE, WIDE]))  # fmt: skip
     claims, panels = [], []
     for name, built, paper in (("Shi", shi_network(3), 16), ("Catalan", catalan_network(3), 30)):
-        found = plica.count_regions(built.network, None, progress=setting.progress).count
-        cut = plica.regions(built.network, section, progress=setting.progress)
+        found = number_of(built.network, None, setting)
+        cut = all_regions(built.network, section, setting)
         claims += [
             Claim(f"{name} arrangement of 3 variables: regions", f"{paper}", f"{found}", found == paper),
             Claim(f"all of them meet the section x1 + x2 + x3 = 1 ({name})", "drawn so", f"{cut.count} of {found}",

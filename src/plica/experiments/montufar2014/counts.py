@@ -20,6 +20,7 @@ from plica.analyses.regions.constructions import (
 from plica.core.network import Network
 from plica.core.result import Standing
 from plica.experiments.figure import Claim, Made, Panel, Setting
+from plica.experiments.montufar2014.whole import number_of
 
 RECTIFIERS = ((1, (3, 4)), (2, (6,)), (2, (4, 4)), (2, (5, 4, 3)), (3, (4, 3)))
 MAXOUT = ((2, (3,), 3), (2, (2, 2), 3), (2, (3, 2), 2))
@@ -63,12 +64,12 @@ def random_network(inputs: int, widths: tuple[int, ...], rank: int, rng: np.rand
 
 def _built(setting: Setting) -> Iterator[tuple[Claim, int, int]]:
     for name, built in known():
-        found = plica.count_regions(built.network, built.domain, progress=setting.progress)
+        found = number_of(built.network, built.domain, setting)
         sign = "" if built.exact else "at least "
-        holds = found.count == built.regions if built.exact else found.count >= built.regions
+        holds = found == built.regions if built.exact else found >= built.regions
         reason = "" if built.exact else "The proof counts one cone's pieces per fold; the whole space has more."
-        yield (Claim(f"construction: {name}", f"{sign}{built.regions:,}", f"{found.count:,}", holds, reason),
-               built.regions, found.count)  # fmt: skip
+        yield (Claim(f"construction: {name}", f"{sign}{built.regions:,}", f"{found:,}", holds, reason),
+               built.regions, found)  # fmt: skip
 
 
 def _drawn(setting: Setting) -> Iterator[tuple[list[Claim], BoundsResult, int]]:
@@ -78,7 +79,7 @@ def _drawn(setting: Setting) -> Iterator[tuple[list[Claim], BoundsResult, int]]:
         counts = []
         for sample in range(10 * SAMPLES if setting.full else SAMPLES):
             net = random_network(n, widths, rank, np.random.default_rng([setting.seed, number, sample]))
-            counts.append(plica.count_regions(net, None, progress=setting.progress).count)
+            counts.append(number_of(net, None, setting))
         bounds = plica.region_bounds(widths, inputs=n, kind="maxout" if rank else "relu", rank=rank or None)
         units = f"{n}-{'-'.join(map(str, widths))}" + (f", rank {rank}" if rank else "")
         yield [_row(f"{units}: {row.name}", row.side, row.value, max(counts), len(counts))

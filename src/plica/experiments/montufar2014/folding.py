@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-import plica
 from plica.analyses.regions.chain import Chain
 from plica.analyses.regions.constructions import absolute_value_network, fold_line, folding_network
 from plica.analyses.regions.neighbourhoods import NeighbourhoodsResult, identified_neighbourhoods
@@ -14,6 +13,7 @@ from plica.core.domain import Box
 from plica.core.network import Network
 from plica.core.result import Standing
 from plica.experiments.figure import Claim, Made, Panel, Setting
+from plica.experiments.montufar2014.whole import all_regions, number_of
 
 
 def absolute_values(setting: Setting) -> Made:
@@ -22,12 +22,12 @@ def absolute_values(setting: Setting) -> Made:
     target = Box([0.1, 0.2], [0.25, 0.4]).polyhedron()
     tree = identified_neighbourhoods(built.network, target, layers=["abs1", "abs2"], domain=built.domain,
                                      progress=setting.progress)  # fmt: skip
-    found = plica.count_regions(built.network, built.domain, progress=setting.progress)
+    found = number_of(built.network, built.domain, setting)
     sizes = [len(c) for c in tree.counts]
     claims = (
         Claim("|x| identifies the four quadrants", "4", f"{sizes[1]}", sizes[1] == 4),
         Claim("(c) neighbourhoods of the input, eq. (3)", "16", f"{tree.count}", tree.count == 16 == sizes[0]),
-        Claim("(b) regions of the input: those on the right, in each fold", "16", f"{found.count}", found.count == 16),
+        Claim("(b) regions of the input: those on the right, in each fold", "16", f"{found}", found == 16),
     )
     return claims, tuple(_levels(tree)), Standing.NUMERICAL
 
@@ -49,7 +49,7 @@ def skew(setting: Setting) -> Made:
     tree = identified_neighbourhoods(net, target, layers=["fold1", "fold2"], domain=box, progress=setting.progress)
     wide = folded_once_by_two_lengths()
     areas = [_area(corners) for corners in wide.corners[0]]
-    listed = plica.regions(net, box, progress=setting.progress)
+    listed = all_regions(net, box, setting)
     identified = len(tree.corners[0])
     turned = sorted({round(_angle(corners), 6) for corners in tree.corners[0]})
     claims = (
@@ -80,8 +80,8 @@ def line(setting: Setting) -> Made:
         net = _fold(p, 2.0)
         x = np.linspace(-0.5, p, 1 + 4 * (2 * p + 1))[:, None]
         series[f"p = {p}"] = np.stack([x[:, 0], net(x)[:, 0]])
-        count = plica.count_regions(net, Box([0.0], [float(p)]), progress=setting.progress).count
-        whole = plica.count_regions(net, None, progress=setting.progress).count
+        count = number_of(net, Box([0.0], [float(p)]), setting)
+        whole = number_of(net, None, setting)
         corners = net(np.arange(p + 1.0)[:, None])[:, 0]
         onto = bool((np.sort(np.stack([corners[:-1], corners[1:]]), axis=0) == [[0.0], [1.0]]).all())
         claims += [
@@ -94,7 +94,9 @@ def line(setting: Setting) -> Made:
     claims.append(Claim("p = 3 with max{0, 2x - (k - 1)} as printed in s. 3.1 stays in [0, 1]", "yes",
                         f"values {', '.join(f'{v:g}' for v in printed)} at 0, 1, 2, 3", inside,
                         "A slip: appendix B has the kinks at whole numbers, which is 2x - 2(k - 1)."))  # fmt: skip
-    return claims, (Panel("lines", "Alternating sums of p rectifiers", series, "x", "sum"),), Standing.RIGOROUS
+    panels = [Panel("lines", f"Alternating sum of rectifiers, {name}", {name: drawn}, "x", "sum")
+              for name, drawn in series.items()]  # fmt: skip
+    return claims, panels, Standing.RIGOROUS
 
 
 def proof(setting: Setting) -> Made:
@@ -103,7 +105,7 @@ def proof(setting: Setting) -> Made:
     target = Box([0.3, 0.3], [0.6, 0.7]).polyhedron()
     tree = identified_neighbourhoods(built.network, target, layers=["fold1", "fold2"], domain=built.domain,
                                      progress=setting.progress)  # fmt: skip
-    listed = plica.regions(built.network, built.domain, maps=True, progress=setting.progress)
+    listed = all_regions(built.network, built.domain, setting, maps=True)
     eq6, eq7 = (2 * 2) ** 2, (2 * 2) ** 2 * 7
     claims = (
         Claim("eq. (6): neighbourhoods mapped onto one, 2-4-4-3", f"{eq6}", f"{tree.count}", tree.count == eq6),

@@ -19,6 +19,7 @@ from plica.core.domain import Box
 from plica.core.network import Network
 from plica.core.result import Standing
 from plica.experiments.figure import Claim, Made, Panel, Setting
+from plica.experiments.montufar2014.whole import all_regions, number_of
 
 # --- appendix C -------------------------------------------------------------------------------------------------
 
@@ -53,7 +54,7 @@ def per_parameter(setting: Setting) -> Made:
     small, large = (shallow(INPUTS, WIDTH * L) for L in GROWTH)
     power = float(np.log(float(large / small)) / np.log(GROWTH[1] / GROWTH[0]))
     built = {L: folding_network(INPUTS, [WIDTH] * L).network for L in (1, 2)}
-    counts = {L: plica.count_regions(net, None, progress=setting.progress).count for L, net in built.items()}
+    counts = {L: number_of(net, None, setting) for L, net in built.items()}
     claims = [
         Claim("deep: one more layer multiplies the rate by (n / n_0)^n_0 L / (L + 1)", f"{factor} L / (L + 1)",
               f"{float(ratios[1]):.4f} L / (L + 1) at L = 256", abs(float(ratios[1]) / factor - 1) < 0.01,
@@ -105,14 +106,14 @@ def convolutions(setting: Setting) -> Made:
     places = np.arange(len(rows), dtype=np.float64) + 1
     series = {title: np.stack([places, np.array([float(r[k]) for r in rows])])
               for k, title in enumerate(("convolution", "dense, as wide", "upper bound"))}  # fmt: skip
-    panel = Panel("bars", f"Regions in all of space, most of {samples}; {', '.join(CONVOLUTIONS)}", series,
-                  "architecture", "regions", "y")  # fmt: skip
+    title = f"Regions of the whole input space, most of {samples} random networks"
+    panel = Panel("bars", title, series, "; ".join(f"{k}: {name}" for k, name in enumerate(CONVOLUTIONS, 1)), "regions")
     return claims, (panel,), Standing.RIGOROUS
 
 
 CONVOLUTIONS = {
-    "3 x 3 pixels, 2 filters of 2 x 2": ((3, 3), ((2, 2),)),
-    "2 x 3 pixels, 2 filters of 2 x 2, then 2 of 1 x 2": ((2, 3), ((2, 2), (1, 2))),
+    "4 pixels, 2 filters of 2": ((1, 4), ((1, 2),)),
+    "4 pixels, 2 filters of 2, then 2 of 2": ((1, 4), ((1, 2), (1, 2))),
 }
 
 
@@ -128,7 +129,7 @@ def _counted(setting: Setting, layers: tuple, seed: int) -> tuple[int, int, Netw
         written, free = _written_out(conv, (1, *shape))
     net = plica.load(conv, (1, *shape))
     count = [
-        plica.count_regions(n, None, progress=setting.progress).count
+        number_of(n, None, setting)
         for n in (net, plica.load(written, (shape[0] * shape[1],)), plica.load(free, (shape[0] * shape[1],)))
     ]
     return count[0], count[1], net, count[2]
@@ -176,7 +177,7 @@ def small_changes(setting: Setting) -> Made:
 
 def _linear(box: Box, setting: Setting, net: Network) -> int:
     """Linear regions in a box."""
-    count = plica.regions(net, box, maps=True, progress=setting.progress).linear_count
+    count = all_regions(net, box, setting, maps=True).linear_count
     assert count is not None
     return count
 

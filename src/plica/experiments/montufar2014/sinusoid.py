@@ -12,6 +12,7 @@ import plica
 from plica.core.domain import Box
 from plica.core.result import Standing
 from plica.experiments.figure import Claim, Made, Panel, Setting
+from plica.experiments.montufar2014.whole import number_of
 
 BOX = Box([-1.0, -1.0], [1.0, 1.0])
 POINTS = 2000  # the paper does not print its number
@@ -33,7 +34,7 @@ def sinusoid(setting: Setting) -> Made:
     for name in WIDTHS:
         module, every[name] = _best(setting, name, runs, points, labels)
         errors[name] = min(every[name])
-        counts[name] = plica.count_regions(plica.load(module, (2,)), BOX, progress=setting.progress).count
+        counts[name] = number_of(plica.load(module, (2,)), BOX, setting)
         series[f"{name} units"] = _zero_line(module)
     x = np.linspace(-1, 1, 401)
     drawn = {"boundary to learn": np.stack([x, 0.6 * np.sin(3 * np.pi * x)]), **series}
