@@ -28,7 +28,7 @@ from plica import Box
 from plica.core.search.blocks import FINAL, blocks
 from plica.core.search.bounds import bound
 
-LIMIT = 20.0  # seconds for each image and method
+LIMIT = 100.0  # seconds of the clock for each image and method
 DIFFERS, SAME, OPEN = "read differently", "proven the same", "open"
 
 
@@ -76,7 +76,7 @@ def big_m(J, c, low, high) -> tuple[list, int]:
 
 def by_milp(net: plica.Network, reference: plica.Network, x: np.ndarray, layer: str, box: Box) -> str:
     """The same question for HiGHS: one program for each other class of the reference."""
-    stop = time.process_time() + LIMIT
+    stop = time.monotonic() + LIMIT
     J, c, low, high, W, d = hidden(net, net[layer].inputs[0], box)
     K, k, low2, high2, V, f = hidden(reference, reference.output, box)
     (one, u), (two, v), n = big_m(J, c, low, high), big_m(K, k, low2, high2), len(x)
@@ -96,7 +96,7 @@ def by_milp(net: plica.Network, reference: plica.Network, x: np.ndarray, layer: 
     for other in sorted(set(range(len(f))) - {own}, key=lambda j: -logits[j]):
         beats = np.concatenate([np.zeros(n + 2 * u), V[other] - V[own], np.zeros(v)])[None]
         asked = [*rows, (sp.csr_array(beats), np.array([f[own] - f[other]]), np.array([np.inf]))]
-        left = stop - time.process_time()
+        left = stop - time.monotonic()
         if left <= 0:
             return OPEN
         answer = milp(
@@ -163,7 +163,7 @@ def main() -> None:
         z = np.load(data / "mnist.npz")
         X, y = z["train_images"].reshape(-1, 784) / 255.0, z["train_labels"]
         net, reference = trained(X[:20_000], y[:20_000], [100, 100], 0), trained(X[:20_000], y[:20_000], [50], 1)
-        T = z["test_images"].reshape(-1, 784)[:6] / 255.0
+        T = z["test_images"].reshape(-1, 784)[:4] / 255.0
         for radius in (0.05, 0.1):
             compare(f"MNIST 784-100-100, +-{radius:g}", net, reference, T, [around(x, radius) for x in T])
 

@@ -24,7 +24,8 @@ from plica.core.search.point import as_columns, exact_point
 from plica.core.solve import linear_program
 from plica.errors import BudgetReached, SolverError
 
-STEPS = 4  # linear programs along the reference's gradient, for each other class
+RIVALS = 3  # other classes, the likeliest first, towards which the own piece is climbed
+STEPS = 4  # linear programs along the reference's gradient, for each of them
 PULLED = (0.01, 0.1, 0.4)  # back from a corner of the own piece, so that an exact point lies beside
 LOOKED = 3  # pieces that are looked at when the first points are ties of the reference
 
@@ -100,9 +101,9 @@ def _climbed(union: Preimage, reference: Network, x: np.ndarray, own: int, budge
             return None
         G, h, E, e = piece.own_rows()
         start = _logits(reference, x)
-        for k in np.argsort(-start):
+        for k in [k for k in np.argsort(-start).tolist() if k != own][:RIVALS]:
             u, last = x, start[k] - start[own]
-            for _ in range(STEPS if k != own else 0):
+            for _ in range(STEPS):
                 budget.check()
                 at = reference.as_batch(u.reshape(reference.input_shape))
                 slopes = Piece(reference, reference.pattern(at), at[0]).matrix(reference.output).cpu().numpy()
@@ -111,7 +112,7 @@ def _climbed(union: Preimage, reference: Network, x: np.ndarray, own: int, budge
                     break
                 u, before = found.x, last
                 last = np.diff(_logits(reference, u)[[own, k]])[0]
-                reading = _settled(piece, reference, u, own, int(k)) if last > 0 else None
+                reading = _settled(piece, reference, u, own, k) if last > 0 else None
                 if reading is not None:
                     return reading
                 if last <= before:
