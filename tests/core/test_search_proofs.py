@@ -120,6 +120,92 @@ def test_every_error_is_bounded(seed):
         assert square(off) <= F(float(system.rows_error[i])) ** 2
 
 
+def lossy(seed):
+    """Sums of 1 and forty terms that rounding loses, in a layer's rows, its values and the conditions' rows."""
+    rng = np.random.default_rng(seed)
+    tiny = 2.0**-53
+    first = np.zeros((41, 2))
+    first[:, seed % 2] = 1.0
+    sums = np.full((41, 41), tiny)
+    sums[:, 0] = rng.choice([1.0, 2.0], 41)
+    sums[0, 1:] = -tiny / 2
+    data = zoo.chain((2,), zoo._dense_of(first.tolist()), zoo.RELU, zoo._dense_of(sums.tolist()))
+    row = np.full((1, 41), tiny)
+    row[0, 0] = 1.0
+    never, right = sp.csr_array((0, 41)), (F(1),)
+    return (
+        data,
+        row,
+        Conditions("dense2", sp.csr_array(row), right, never, ()),
+        Conditions("dense2", never, (), sp.csr_array(row), right),
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_errors_of_long_sums_are_bounded(seed):
+    data, row, above, equal = lossy(seed)
+    graph, branches = blocks(zoo.build(data), "dense2"), {"relu1": np.ones(41, dtype=int)}
+    u = np.ones(2)
+    forms = unions.forms_of(data, 3, {"relu1": [1] * 41}, 2)[0]["dense2"]
+    maps, levels = affine_values(graph, branches), values_at(graph, branches, u)
+    off = 0
+    for i, form in enumerate(forms):
+        wrong = square(F(a) - b for a, b in zip(maps[FINAL].rows[i].tolist(), form[1:], strict=True))
+        off += wrong > F(2.0**-49) ** 2
+        assert wrong <= F(float(maps[FINAL].error[i])) ** 2
+        assert abs(F(float(levels[FINAL].value[i])) - at(form, u)) <= F(float(levels[FINAL].error[i]))
+    assert off
+    whole = [sum((F(a) * f[j] for a, f in zip(row[0].tolist(), forms, strict=True)), F(0)) for j in range(3)]
+    system = system_at(graph, branches, above, u, maps, rows=True)
+    assert abs(F(float(system.slack[-1])) - (1 - at(whole, u))) <= F(float(system.error[-1]))
+    apart = square(F(a) + b for a, b in zip(system.sides[-1].tolist(), whole[1:], strict=True))
+    assert apart <= F(float(system.row_error[-1])) ** 2
+    system = system_at(graph, branches, equal, u, maps)
+    assert abs(F(float(system.gap[0])) - (1 - at(whole, u))) <= F(float(system.gap_error[0]))
+    apart = square(F(a) - b for a, b in zip(system.rows[0].tolist(), whole[1:], strict=True))
+    assert apart <= F(float(system.rows_error[0])) ** 2
+
+
+def test_errors_are_handed_on():
+    """What an earlier layer lost is in the bounds behind it, where little more is lost."""
+    first, sums = np.zeros((41, 2)), np.full((1, 41), 2.0**-53)
+    first[:, 0], sums[0, 0] = 1.0, 1.0
+    data = zoo.chain((2,), zoo._dense_of(first.tolist()), zoo.RELU, zoo._dense_of(sums.tolist()), zoo.RELU,
+                     zoo._dense_of([[1.0]]))  # fmt: skip
+    graph, branches = (
+        blocks(zoo.build(data), "dense4"),
+        {"relu1": np.ones(41, dtype=int), "relu3": np.ones(1, dtype=int)},
+    )
+    maps, levels = affine_values(graph, branches), values_at(graph, branches, np.ones(2))
+    exact = 1 + 40 * F(2.0**-53)
+    for name in ("relu3", FINAL):
+        assert maps[name].rows[0, 0] == levels[name].value[0] == 1.0
+        assert exact - 1 <= F(float(maps[name].error[0])) and exact - 1 <= F(float(levels[name].error[0]))
+
+
+def test_long_rows_of_conditions_prove_no_empty_pattern():
+    """One output that must be 1 + 40 * 2^-53 when it is added up exactly, and 1 in floats."""
+    tiny = 2.0**-53
+    V = np.zeros((41, 1))
+    V[:, 0] = 1.0
+    row = np.full((1, 41), tiny)
+    row[0, 0] = 1.0
+    data = zoo.chain((4,), zoo._dense_of([[1.0, 2.0, 0.0, 1.0]]), zoo.RELU, zoo._dense_of(V.tolist()))
+    graph = blocks(zoo.build(data), "dense2")
+    small = reduced(graph, np.full(4, -np.inf), np.full(4, np.inf))
+    right = (1 + 40 * F(tiny),)  # h = 1 exactly
+    for level, possible in ((1 - F(2) ** -60, False), (1 + F(2) ** -20, True)):
+        G = np.zeros((1, 41))
+        G[0, 0] = 1.0
+        conditions = Conditions("dense2", sp.csr_array(G), (level,), sp.csr_array(row), right)
+        above = Shallow(small.graph, "relu1", conditions)
+        for guess in (1.0, 1.0 - 2.0**-50, 1.0 - 30 * tiny):
+            assert not above.proves(np.array([guess])) or possible
+    short = Conditions("dense2", sp.csr_array(row * -1), (-(1 + 39 * F(tiny)),), sp.csr_array((0, 41)), ())
+    low = Shallow(small.graph, "relu1", short)
+    assert not low.proves(np.array([1.0 - 39 * tiny]))
+
+
 # --- points ---------------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +258,22 @@ def test_points_are_proven_only_where_they_are(near):
                 )
     assert wrong_side > 60
     assert clear >= (22 if near > 1e-6 else 5)
+
+
+def test_without_equations_the_float_point_itself_is_proven():
+    branches, infinite = {"relu1": np.ones(4, dtype=int)}, (np.full(3, -np.inf), np.full(3, np.inf))
+    proofs = 0
+    for seed in range(25):
+        data, x, w, _ = pinned(seed, near=1.0)
+        never = Conditions("dense2", sp.csr_array((0, 3)), (), sp.csr_array((0, 3)), ())
+        for steps in (-3, -1, 0, 1, 3, 300):
+            data["nodes"][0][3]["b"][3] = float(-(w @ x) + steps * np.spacing(abs(w @ x)))
+            proof = proven_point(blocks(zoo.build(data), "dense2"), branches, never, infinite, x)
+            proofs += proof is not None
+            if proof is not None:
+                assert (proof.near == x).all() and proof.radius == 0.0 and proof.dimension == 3
+                assert dot(w.tolist(), x.tolist()) + F(data["nodes"][0][3]["b"][3]) > 0
+    assert proofs >= 20
 
 
 def test_weak_rows_may_be_zero_and_not_less():

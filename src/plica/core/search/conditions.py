@@ -71,6 +71,11 @@ class Conditions:
         return True
 
     @cached_property
+    def terms(self) -> int:
+        """Most entries of a row."""
+        return max(int(np.diff(A.indptr).max(initial=0)) for A in (self.G, self.E))
+
+    @cached_property
     def halves(self) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], int]:
         """All as ``(up - down) v <= level``: positive part and negative part of the rows, dense, and levels rounded up.
 

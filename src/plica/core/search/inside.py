@@ -196,17 +196,18 @@ def system_at(
     h, low, high = conditions.floats()
     size = np.linalg.norm(A.rows, axis=1) * (1 + 1e-9) + A.error
     G, E = conditions.G, conditions.E
+    g = gamma(conditions.terms + 8)
     s = h - G @ v.value
     slack.append(s)
-    error.append(abs(G) @ v.error + gamma(8) * (np.abs(h) + abs(G) @ np.abs(v.value)) + np.spacing(np.abs(h)))
-    reach.append(abs(G) @ size)
+    error.append(abs(G) @ v.error + g * (np.abs(h) + abs(G) @ np.abs(v.value)) + np.spacing(np.abs(h)))
+    reach.append(abs(G) @ size * (1 + 1e-9))
     weak.append(np.ones(len(s), dtype=bool))
-    forms += [Affine(-(G @ A.rows), abs(G) @ (A.error + gamma(8) * size))] if rows else []
+    forms += [Affine(-(G @ A.rows), abs(G) @ (A.error + g * size))] if rows else []
     gap = 0.5 * (low + high) - E @ v.value
-    gap_error = abs(E) @ v.error + (high - low) + gamma(8) * (np.abs(high) + abs(E) @ np.abs(v.value))
+    gap_error = abs(E) @ v.error + (high - low) + g * (np.abs(high) + abs(E) @ np.abs(v.value))
     return System(
         np.concatenate(slack), np.concatenate(error), np.concatenate(reach), np.concatenate(weak),
-        E @ A.rows, (abs(E) @ (A.error + gamma(8) * size)), gap, gap_error,
+        E @ A.rows, (abs(E) @ (A.error + g * size)), gap, gap_error,
         np.concatenate([f.rows for f in forms]) if rows else np.zeros((0, len(u))),
         np.concatenate([f.error for f in forms]) if rows else np.zeros(0),
     )  # fmt: skip
@@ -299,7 +300,8 @@ def proven_point(
             return None
         scaled = E[:, free] / length[:, None]
         sigma = smallest_singular_value(scaled)
-        lost = (abs(conditions.E) @ maps[FINAL].error + gamma(8) * length) / length
+        A, g = maps[FINAL], gamma(conditions.terms + 8)
+        lost = (abs(conditions.E) @ (A.error + g * np.linalg.norm(A.rows, axis=1)) + gamma(8) * length) / length
         sigma -= float(np.linalg.norm(lost)) * (1 + 1e-9)
         if sigma <= 0:
             return None

@@ -32,11 +32,14 @@ class Shallow:
         self.E, self.G = conditions.E @ W, conditions.G @ W
         self.e = 0.5 * (e_low + e_high) - conditions.E @ rows.offset
         self.g = g - conditions.G @ rows.offset
-        self.e_wrong = (e_high - e_low) + gamma(6) * (np.abs(e_high) + abs(conditions.E) @ np.abs(rows.offset))
-        self.g_wrong = gamma(6) * (np.abs(g) + abs(conditions.G) @ np.abs(rows.offset))
-        self.E_size, self.G_size = np.abs(self.E), np.abs(self.G)
+        self.e_wrong = (e_high - e_low) + gamma(conditions.terms + 6) * (
+            np.abs(e_high) + abs(conditions.E) @ np.abs(rows.offset)
+        )
+        self.g_wrong = gamma(conditions.terms + 6) * (np.abs(g) + abs(conditions.G) @ np.abs(rows.offset))
+        self.terms = conditions.terms + 6  # roundings of an entry of E W, and of what is made of it
+        self.E_size, self.G_size = abs(conditions.E) @ np.abs(W), abs(conditions.G) @ np.abs(W)
         self.length = np.linalg.norm(self.E, axis=1) + 1e-300
-        self.reach = np.linalg.norm(self.G, axis=1) * (1 + 1e-9)
+        self.reach = np.linalg.norm(self.G_size, axis=1) * (1 + 1e-9)
         self._inverse: dict[bytes, np.ndarray | None] = {}
         self._sigma: list[tuple[np.ndarray, float]] = []
 
@@ -64,6 +67,23 @@ class Shallow:
         size = min(STEP, 0.1 * room)
         return h + size * step if size > 0 else None
 
+    def lower_unit(self, h: np.ndarray, unit: int) -> np.ndarray | None:
+        """Outputs with a unit at 0 and the equations kept, the other positive ones making up; None when that fails.
+
+        Parameters
+        ----------
+        h : ndarray, shape (units,)
+        """
+        moving = h > 0
+        moving[unit] = False
+        inverse = self._solver(moving)
+        if inverse is None:
+            return None
+        new = h.copy()
+        new[moving] += inverse @ (self.E[:, unit] * h[unit])
+        new[unit] = 0.0
+        return new if (new >= 0).all() and (self.G @ new < self.g).all() else None
+
     def _solver(self, moving: np.ndarray) -> np.ndarray | None:
         """Right inverse of the equations on a set of units that stays in use while units are added."""
         for known, inverse in self._inverse.items():
@@ -87,7 +107,7 @@ class Shallow:
         sigma = self._least(on)
         if sigma <= 0:
             return False
-        k = int(on.sum()) + 6
+        k = int(on.sum()) + self.terms
         miss = np.abs(self.E @ h - self.e) + gamma(k) * (self.E_size @ h + np.abs(self.e)) + self.e_wrong
         radius = solution_radius(float(np.linalg.norm(miss / self.length)) * (1 + 1e-9), sigma)
         spare = self.g - self.G @ h - gamma(k) * (self.G_size @ h + np.abs(self.g)) - self.g_wrong
@@ -102,7 +122,7 @@ class Shallow:
                 return sigma
         M = self.E[:, on] / self.length[:, None]
         sigma = smallest_singular_value(M) * (1 - 1e-12) if M.shape[0] <= M.shape[1] else 0.0
-        sigma -= gamma(4) * float(np.linalg.norm(M))
+        sigma -= gamma(self.terms) * float(np.linalg.norm(self.E_size[:, on] / self.length[:, None])) * (1 + 1e-9)
         if sigma > 0:
             self._sigma = [(on.copy(), sigma), *self._sigma[: KEPT - 1]]
         return sigma

@@ -18,8 +18,10 @@ import numpy as np
 from plica.core.exact import columns as exact
 from plica.core.exact.floats import gamma, smallest_singular_value, solution_radius
 from plica.core.network import INPUT
+from plica.core.polyhedron.cone import partition
 from plica.core.search.blocks import FINAL, Blocks
 from plica.core.search.relaxation import Relaxation
+from plica.errors import SolverError
 
 SMALL = 1e-9  # multipliers below this are put to zero
 SURE = 1e-7  # multipliers below this count as zero and are made exactly so
@@ -167,3 +169,12 @@ def behind(graph: Blocks, values: dict[str, exact.Columns]) -> list[Fraction]:
                 rest = sum((Fraction(a) * sources[j - n] for j, a in terms.items() if j >= n), Fraction(0))
                 out[own[0]] = values[read].entry(i) - Fraction(float(rows.offset[i])) - rest
     return out
+
+
+def closed_exactly(relaxation: Relaxation) -> bool:
+    """Whether integers prove that a relaxation has no point with all strict rows strict."""
+    try:
+        proof = partition(*homogeneous(relaxation))
+    except SolverError:
+        return False
+    return bool(proof.implied[-1])

@@ -10,7 +10,6 @@ from plica.core.choice import MaxOver, Piecewise
 from plica.core.domain import Box
 from plica.core.exact import columns as exact
 from plica.core.network import INPUT
-from plica.core.polyhedron.cone import partition
 from plica.core.progress import Progress
 from plica.core.search.blocks import FINAL, Blocks
 from plica.core.search.bounds import Bounds, Taken, bound, possible
@@ -18,12 +17,11 @@ from plica.core.search.boxes import bisects, by_boxes
 from plica.core.search.conditions import Conditions
 from plica.core.search.decided import exact_piece
 from plica.core.search.found import Found, Tally
-from plica.core.search.leaf import DEEP, EXACT_COLUMNS, Leaves
+from plica.core.search.leaf import DEEP, EXACT_COLUMNS, ROOM, Leaves
 from plica.core.search.reduced import Reduced, reduced
 from plica.core.search.relaxation import Literal, Relaxation
 from plica.core.search.shallow import shallow
-from plica.core.search.ties import Ties, behind, homogeneous
-from plica.errors import SolverError
+from plica.core.search.ties import Ties, behind, closed_exactly
 
 CLEAR = 1e-7  # strictness above this is taken for a point; below it nothing is concluded
 VIOLATED = 1e-9  # a unit's output nearer to its function than this is taken for it
@@ -182,19 +180,20 @@ class Search:
         return x
 
     def _raised(self, taken: Taken, literal: Literal | None, x: np.ndarray | None) -> np.ndarray | None:
-        """A point for a unit that is switched on, made of its parent's without a program."""
-        if self.shallow is None or literal is None or x is None or np.isnan(x[-1]) or literal[2] != 1:
+        """A point for a unit that is switched on or off, made of its parent's without a program."""
+        if self.shallow is None or literal is None or x is None or np.isnan(x[-1]):
             return None
-        name, unit, _ = literal
+        name, unit, on = literal
         span, t = self.relaxation.graph.spans[name], self.relaxation.graph.spans[INPUT]
-        h = self.shallow.raise_unit(x[span], unit, taken[name] != 0)
-        if h is None or h[taken[name] == 1].min() <= 2 * CLEAR:
+        raised = self.shallow.raise_unit
+        h = raised(x[span], unit, taken[name] != 0) if on else self.shallow.lower_unit(x[span], unit)
+        if h is None or h[taken[name] == 1].min(initial=1.0) <= 2 * CLEAR:
             return None
         x = x.copy()
         z = np.where(h > 0, h, np.minimum(x[self.relaxation.reads[name]], -DEEP))
         x[self.relaxation.reads[name]], x[span] = z, h
         x[t] = z - self.relaxation.graph.rows[name].offset
-        x[-1] = min(1.0, float(h[taken[name] == 1].min()))
+        x[-1] = min(1.0, float(h[taken[name] == 1].min(initial=1.0)))
         return x
 
     def _leaf(self, taken: Taken, x: np.ndarray, share: float) -> Iterator[Found]:
@@ -203,14 +202,15 @@ class Search:
         self.tally.open_share -= share
         if self._known(Found(branches).key):
             return
-        if self.shallow is not None and not np.isnan(x[-1]):
-            h = x[self.relaxation.graph.spans[self.shallow.name]]
-            h = np.where(branches[self.shallow.name] == 1, h, 0.0)
-            if h[branches[self.shallow.name] == 1].min(initial=1.0) > 0 and self.shallow.proves(h):
-                t = np.where(h > 0, h, -DEEP) - self.relaxation.graph.rows[self.shallow.name].offset
-                more = self.graph.spans[INPUT].stop - len(t)
-                yield self.leaves.near(branches, t, self.shallow.dimension + more)
-                return
+        outputs = self._outputs(branches, x)
+        if outputs is None and self.shallow is not None:
+            inner = self.relaxation.inner_point(branches, ROOM[0])  # weak rows have room there
+            outputs = None if inner is None else self._outputs(branches, inner)
+        if outputs is not None and self.shallow is not None:
+            t = np.where(outputs > 0, outputs, -DEEP) - self.relaxation.graph.rows[self.shallow.name].offset
+            more = self.graph.spans[INPUT].stop - len(t)
+            yield self.leaves.near(branches, t, self.shallow.dimension + more)
+            return
         found = self.leaves.decide(branches, self.relaxation, x)
         if found is None and self.reduced is not None and self._look(taken) is None:
             found = False
@@ -219,6 +219,14 @@ class Search:
         elif found is None:
             self.tally.undecided.append(branches)
             self.tally.open_share += share
+
+    def _outputs(self, branches: Taken, x: np.ndarray) -> np.ndarray | None:
+        """Outputs of the only layer near which the pattern is proven to have a point; None where that is not so."""
+        if self.shallow is None or not np.isfinite(x).all():
+            return None
+        on = branches[self.shallow.name] == 1
+        h = np.where(on, x[self.relaxation.graph.spans[self.shallow.name]], 0.0)
+        return h if h[on].min(initial=1.0) > 0 and self.shallow.proves(h) else None
 
     def _known(self, key: bytes) -> bool:
         """Whether a pattern was decided before; boxes meet patterns again and again."""
@@ -273,9 +281,9 @@ class Search:
         if status == "infeasible":
             ray = program.ray()
             if ray is None or not program.proves_empty(ray):
-                if self._closed_exactly(taken):
+                if _entries(self.relaxation) <= EXACT_LIFTED and closed_exactly(self.relaxation):
                     return None
-                if self.small and self.graph.exact and self._lifted_entries() <= EXACT_LIFTED:
+                if self.small and self.graph.exact and _entries(self.relaxation) <= EXACT_LIFTED:
                     return np.full(len(program.cost), np.nan)  # the solver is wrong: go on
                 self.tally.unproven += 1
             return None
@@ -303,22 +311,7 @@ class Search:
         if self.ties is not None and self.ties.close():
             self.tally.ties += 1
             return True
-        return self._closed_exactly(taken)
-
-    def _lifted_entries(self) -> int:
-        m, n = self.relaxation.program.matrix.shape
-        return (m + n) * n
-
-    def _closed_exactly(self, taken: Taken) -> bool:
-        """Whether integers prove that the relaxation has no point with all strict rows strict."""
-        if self._lifted_entries() > EXACT_LIFTED:
-            return False
-        M, N = homogeneous(self.relaxation)
-        try:
-            proof = partition(M, N)
-        except SolverError:
-            return False
-        return bool(proof.implied[-1])
+        return _entries(self.relaxation) <= EXACT_LIFTED and closed_exactly(self.relaxation)
 
     def _branching(self, taken: Taken, x: np.ndarray) -> tuple[str, int] | None:
         """The undecided unit whose output is farthest from its function at the point; None at a leaf.
@@ -367,16 +360,8 @@ class Search:
         out: list[tuple[Literal, np.ndarray | None]] = []
         for j in order:
             fits = margins[j] > CLEAR
-            out.append(((name, unit, j), self._lowered(x, margins[j]) if fits else None))
+            out.append(((name, unit, j), _lowered(x, margins[j]) if fits else None))
         return out
-
-    def _lowered(self, x: np.ndarray, margin: float) -> np.ndarray:
-        """The point with the slack that a further strict row leaves."""
-        if x[-1] <= margin:
-            return x
-        x = x.copy()
-        x[-1] = margin
-        return x
 
     def _margin(self, literal: Literal, x: np.ndarray) -> float:
         """How clearly a point satisfies a branch: the slack of its rows, negative where it does not."""
@@ -397,3 +382,13 @@ class Search:
         low = at - knots[branch - 1, unit] if branch > 0 else np.inf
         high = knots[branch, unit] - at if branch < len(knots) else np.inf
         return float(min(low, high))
+
+
+def _lowered(x: np.ndarray, margin: float) -> np.ndarray:
+    """The point with the slack that a further strict row leaves."""
+    return x if x[-1] <= margin else np.append(x[:-1], margin)
+
+
+def _entries(relaxation: Relaxation) -> int:
+    m, n = relaxation.program.matrix.shape
+    return (m + n) * n
