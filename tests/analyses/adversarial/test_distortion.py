@@ -189,6 +189,25 @@ def test_every_kind_of_network(kind, degenerate, norm, case):
     checked(single, lambda p: moved.logits(p), X, box)
 
 
+@pytest.mark.big(sample=3)
+@pytest.mark.parametrize("case", range(1000))
+def test_no_returned_example_fails_to_change_the_class(case):
+    """Random small networks of every kind, both precisions, scales from 1e-6 to 1e6, with a box and without."""
+    kinds, scale = list(KINDS), 10.0 ** (case % 13 - 6)
+    data, draw = random_net(kinds[case % len(kinds)], case, degenerate=case % 3 == 0)
+    net = build(data).cast(torch.float32 if case % 2 else torch.float64)
+    shape = net.input_shape
+    X = scale * np.stack([draw.point(math.prod(shape)).reshape(shape) for _ in range(3)])
+    box = plica.Box(np.full(X[0].size, -8 * scale), 8 * scale) if case % 4 else None
+    quick = {"starts": 1, "steps": 15, "rounds": 2, "seed": case}
+    result = min_distortion(net, X, norm=NORMS[case // 3 % 3], box=box, **quick)
+    for point, label, status in zip(torch.as_tensor(result.x_adv), result.label, result.status, strict=True):
+        assert status in ("found", "not found")
+        assert status == "not found" or int(net.logits(point[None]).argmax(1)) != label
+        if box is not None and status == "found":
+            assert -8 * scale <= float(point.min()) and float(point.max()) <= 8 * scale
+
+
 @pytest.mark.parametrize("layer", ["1", 0])
 def test_at_a_layer(layer):
     module = deep()
@@ -273,6 +292,30 @@ def test_equal_seeds_give_equal_answers():
     first, again = (min_distortion(deep(), X, box=UNIT, seed=4, **QUICK) for _ in range(2))
     np.testing.assert_array_equal(first.x_adv, again.x_adv)
     assert first.seed == 4 and first.forward == again.forward > first.backward > 0
+
+
+def test_seeds_matter():
+    X = np.random.default_rng(0).random((5, 6))
+    runs = [min_distortion(deep(), X, box=UNIT, seed=seed, starts=0, rounds=2) for seed in (1, 2)]
+    assert runs[0].forward != runs[1].forward or not np.array_equal(runs[0].x_adv, runs[1].x_adv)
+
+
+@pytest.mark.parametrize("shift", [1e-10, 1.0])
+def test_what_holds_only_in_a_batch_is_moved_on_or_given_up(shift):
+    """The module reads single images a little differently, as fused kernels do by rounding."""
+
+    class Alone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.whole = linear(np.eye(3), np.zeros(3))
+
+        def forward(self, x):
+            return self.whole(x) + (shift if len(x) == 1 else 0.0) * torch.eye(3, dtype=x.dtype)[0]
+
+    module, X = Alone().eval(), np.array([[0.9, 0.1, 0.2], [0.8, 0.3, 0.1], [0.7, 0.5, 0.3]])
+    result = min_distortion(module, X, [0, 0, 0], box=plica.Box(0, 2), **QUICK)
+    checked(result, module, X, plica.Box(0, 2))
+    assert result.status == (("found",) if shift < 1 else ("not found",)) * 3
 
 
 def test_blocks_do_not_matter_much():
