@@ -88,19 +88,32 @@ def unproven(body):
             child["steps"] = []
 
 
+def steps(body):
+    return [step for node in nodes(body) for step in node["steps"] if "rows" in step]
+
+
 def negated(body):
-    for node in nodes(body):
-        for step in node["steps"]:
-            step["margins"] = [-m for m in step["margins"]]
+    for step in steps(body):
+        step["rows"] = [-k for k in step["rows"]]
 
 
 def of_nobody(body):
+    """Weights of bounds below 0 for the half-space, and lines of other units."""
     for node in nodes(body):
         for step in node["steps"]:
-            step["wanted"] = [
-                [j, [[i, -1 - a, -1 - b, -1 - c, -1 - d] for i, a, b, c, d in w]] for j, w in step["wanted"]
-            ]
-            step["lines"] = [[j, [[u, s + 1, t, w] for u, s, t, w in own]] for j, own in step["lines"]]
+            if "rows" not in step:
+                step["bounds"] = [[j, [[i, -1 - a, -1 - b] for i, a, b in own]] for j, own in step["bounds"]]
+            step["slopes"] = [[j, [[u, [[99, 1]], [[99, 1]]] for u, *_ in own]] for j, own in step["slopes"]]
+
+
+def stripped(body):
+    for step in steps(body):
+        step["slopes"] = step["edges"] = []
+
+
+def weightless(body):
+    for step in steps(body):
+        step["rows"] = [0 for _ in step["rows"]]
 
 
 def put(key, value):
@@ -129,7 +142,13 @@ TAMPERING = {
     "children unproven": unproven,
     "margins negated": negated,
     "lines of other units": of_nobody,
-    "a number that is not whole": lambda body: body["claims"][0]["trees"][0]["steps"][0].update(margins=[float("inf")]),
+    "weights all zero": weightless,
+    "lines and edges left out": stripped,
+    "a number that is not whole": lambda body: steps(body)[0].update(rows=[float("inf")]),
+    "a weight in decimals": lambda body: steps(body)[0].update(rows=[-1.5]),
+    "too many weights": lambda body: steps(body)[0].update(rows=[-1, -1]),
+    "no steps": lambda body: [node.update(steps=[]) for node in nodes(body)],
+    "a split of another unit": lambda body: [n.update(split=[n["split"][0], 99]) for n in nodes(body) if "split" in n],
     "another operation": lambda body: body["graph"]["steps"][-2].__setitem__(0, "Softmax"),
     "another model": lambda body: body.update(model="0" * 64),
 }

@@ -123,3 +123,32 @@ def test_a_saved_bound_becomes_a_claim_that_is_accepted(folder):
     radius = float.fromhex(json.loads(path.read_text())["claims"][0]["radius"])
     assert end.exit_code == 0 and "accepted" in end.output
     assert 0.999 * result.lower_bound[1] <= radius <= result.distance[1]
+
+
+def test_saved_preimages_become_claims_that_are_accepted(folder):
+    files = [folder / "tiny.onnx", "--layer", "relu1", "--data", folder / "images.npz"]
+    assert run("preimage", *files, "--x", 2, "--radius", 0.5, "--out", folder / "whole.npz").exit_code == 0
+    end = run("certify", folder / "whole.npz", folder / "tiny.onnx", "--path", folder / "whole.json", "--index", 2,
+              "--data", folder / "images.npz")  # fmt: skip
+    assert end.exit_code == 0, end.output
+    end = run("verify", folder / "whole.json", "--model", folder / "tiny.onnx")
+    assert end.exit_code == 0 and "closed pieces" in end.output
+    ask = ["preimage-of", folder / "tiny.onnx", "--layer", "fc2", "--wins", 1, "--lower", 0, "--upper", 1]
+    assert run(*ask, "--out", folder / "wins.npz").exit_code == 0
+    made = [folder / "wins.npz", folder / "tiny.onnx", "--path", folder / "wins.json"]
+    assert "target" in str(run("certify", *made).exception)
+    assert run("certify", *made, "--wins", 1).exit_code == 0
+    assert run("verify", folder / "wins.json", "--model", folder / "tiny.onnx").exit_code == 0
+
+
+def test_the_box_of_a_bound_is_the_result_s_or_the_one_given(folder):
+    net, images = plica.load(folder / "tiny.onnx"), np.load(folder / "images.npz")["test_images"].reshape(8, 4)
+    result = plica.min_distortion(net, images[:2], method="fast", exact=True, box=plica.Box(-0.25, 1.25))
+    path = plica.certify(result, net, images, path=folder / "boxed.json")
+    assert set(json.loads(path.read_text())["claims"][0]["lower"]) == {(-0.25).hex()}
+    plica.save(result, folder / "boxed.npz")
+    end = run("certify", folder / "boxed.npz", folder / "tiny.onnx", "--path", path, "--data", folder / "images.npz",
+              "--lower", 0, "--upper", 2)  # fmt: skip
+    assert end.exit_code == 0, end.output
+    assert set(json.loads(path.read_text())["claims"][0]["upper"]) == {(2.0).hex()}
+    assert plica.verify(path, folder / "tiny.onnx")

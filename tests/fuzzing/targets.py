@@ -147,6 +147,14 @@ class Certificates:
             pair = plica.impostor(self.net, X[1], X[2], layer=layer)
             path = plica.certify(pair, self.net, path=Path(folder) / "pair.json")
             self.seeds.append(path.read_bytes())
+            box, best = plica.Box(X[0] - 0.1, X[0] + 0.1), int(self.net(X[:1]).argmax())
+            for target, name in ((best, "wins"), (plica.Polyhedron([[-1.0, 0, 0]], [-50.0]), "none")):
+                union = plica.preimage_of(self.net, target, layer=self.net.layers[-1], domain=box)
+                self.seeds.append(plica.certify(union, self.net, path=Path(folder) / f"{name}.json").read_bytes())
+            near = plica.min_distortion(self.net, X[:1], method="fast", exact=True)
+            path = plica.certify(near, self.net, X, path=Path(folder) / "bound.json")
+            self.seeds.append(path.read_bytes())
+            self.wrong = np.asarray(near.x_adv[0]).ravel()
             self.model = path.with_suffix(".safetensors").read_bytes()
         self.graph = json.loads(self.seeds[0])["graph"]
 
@@ -160,8 +168,10 @@ class Certificates:
         if body["graph"] != self.graph:  # about another graph, whose hash is printed with the verdict
             return
         for claim in body["claims"]:
-            x = self._point(claim["x"])
-            if claim["claim"] == "kind":
+            x = self._point(claim["x"]) if "x" in claim else np.zeros(5)
+            if claim["claim"] in ("union", "bound"):
+                right = self._covered(claim) if claim["claim"] == "union" else self._kept(claim, x)
+            elif claim["claim"] == "kind":
                 found = plica.preimage_kind(self.net, x[None], layer=self._layer(claim["layer"]))
                 says = (claim["kind"], int(claim["dimension"]))
                 right = says == (str(found.kinds[0]), int(found.dimensions[0]))
@@ -174,11 +184,45 @@ class Certificates:
             if not right:
                 raise AssertionError(f"a wrong claim was accepted: {json.dumps(claim)[:300]}")
 
+    def _covered(self, claim: dict) -> bool:
+        """Whether points of the box that clearly meet the conditions lie in listed pieces."""
+        low, high = (np.clip(self._point(claim[key]), -50, 50) for key in ("lower", "upper"))
+        points = low + (high - low) * np.random.default_rng(0).random((400, len(low)))
+        part = self.net.upto(claim["layer"]) if claim["layer"] in self.net.layers else self.net
+        values, meets = part(points).detach().flatten(1).numpy(), np.ones(len(points), dtype=bool)
+        for terms, bottom, top in claim.get("rows", ()):
+            total = sum(_fraction(c) * values[:, i] for i, c in terms)
+            meets &= (bottom is None or total > _fraction(bottom) + 1e-9) & (
+                top is None or total < _fraction(top) - 1e-9
+            )
+        if "x" in claim:
+            meets &= (np.abs(values - part(self._point(claim["x"])[None]).detach().flatten(1).numpy()) == 0).all(1)
+        z = self.net.upto(self.net[self.net.choices[0]].inputs[0])(points).detach().flatten(1).numpy()
+        listed = [np.array(piece["branches"][0]) for piece in claim["pieces"]]
+        fits = [((z <= 1e-9) | (own == 1)).all(1) & ((z >= -1e-9) | (own == 0)).all(1) for own in listed]
+        return not (meets & ~np.any(fits, axis=0)).any() if fits else not meets.any()
+
+    def _kept(self, claim: dict, x: np.ndarray) -> bool:
+        """Whether no point near x, the misclassified one known and those on the way to it included, is above."""
+        order, radius = float(claim["norm"]), float.fromhex(claim["radius"])
+        rays = np.vstack([np.random.default_rng(0).normal(size=(300, len(x))), self.wrong - x])
+        rays /= np.linalg.norm(rays, order, axis=1)[:, None]
+        points = np.vstack([x + t * radius * rays for t in (0.5, 0.99, 1.0)])
+        points = np.clip(points, self._point(claim["lower"]), self._point(claim["upper"]))
+        out = self.net(points).detach().flatten(1).numpy()
+        return bool((out.max(1) <= out[:, claim["label"]] + 1e-9).all())
+
     def _point(self, words: list[str]) -> np.ndarray:
         return np.array([float.fromhex(word) for word in words])
 
     def _layer(self, name: str) -> str:
         return name if name in self.net.layers else self.net.choices[0]
+
+
+def _fraction(word: str) -> float:
+    """A fraction of a certificate."""
+    top, bottom = (int(part, 16) for part in word.split("/"))
+    return top / bottom
 
 
 def swapped_models(certificates: Certificates) -> Target:

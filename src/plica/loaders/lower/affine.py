@@ -191,6 +191,8 @@ def conv(
     check_steps(b, stride, dilation, padding, groups)
     if len(x.shape) != spatial + 1 or x.shape[0] != weight.shape[1] * groups or weight.shape[0] % groups:
         raise ShapeError(f"node {b.node!r}: a kernel {tuple(weight.shape)} meets a value of shape {x.original}.")
+    if bias is not None and np.size(bias) != weight.shape[0]:
+        raise ShapeError(f"node {b.node!r}: a bias of {np.size(bias)} numbers for {weight.shape[0]} channels.")
     offset = None if bias is None else tensor(bias).reshape(-1, *(1,) * spatial)
     op = Conv(tensor(weight), offset, x.shape, tuple(stride), padding, tuple(dilation), groups)
     if min(op.shape(x.shape)) < 1:
@@ -200,7 +202,8 @@ def conv(
 
 def check_steps(b: Builder, stride: Shape, dilation: Shape, padding: Pairs, groups: int) -> None:
     """Refuse strides, dilations and groups below 1, and padding below 0."""
-    if min(*stride, *dilation, groups) < 1 or min((p for pair in padding for p in pair), default=0) < 0:
+    sizes, pads = (*stride, *dilation, groups), [p for pair in padding for p in pair]
+    if min(sizes) < 1 or max(sizes) >= 1 << 31 or min(pads, default=0) < 0:
         given = f"strides {tuple(stride)}, dilations {tuple(dilation)}, padding {tuple(padding)}, {groups} groups"
         raise b.refuse(f"it has {given}; plica reads positive ones, and padding of 0 or more.")
 
@@ -226,6 +229,8 @@ def conv_transpose(
     forward = Conv(tensor(weight), None, shape, tuple(stride), padding, tuple(dilation), groups)
     if len(x.shape) not in (2, 3) or len(output) != len(x.shape) - 1 or forward.shape(shape) != x.shape:
         raise ShapeError(f"node {b.node!r}: a transposed convolution cannot map {x.original} to {shape}.")
+    if bias is not None and np.size(bias) != shape[0]:
+        raise ShapeError(f"node {b.node!r}: a bias of {np.size(bias)} numbers for {shape[0]} channels.")
     offset = None if bias is None else tensor(bias).reshape(-1, *(1,) * len(output))
     return b.add(Transposed(forward, offset, shape), x)
 

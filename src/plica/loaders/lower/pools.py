@@ -13,7 +13,7 @@ from plica.core.affine import Scale, Shape
 from plica.core.choice import MaxOver, windows
 from plica.core.conv import Conv
 from plica.errors import ShapeError
-from plica.loaders.lower.affine import dense, quotient
+from plica.loaders.lower.affine import check_steps, dense, quotient
 from plica.loaders.lower.builder import Builder, Pairs, Var, tensor
 from plica.loaders.lower.moves import batched, pick, places
 
@@ -63,6 +63,7 @@ def average_pool(
     `counted` is the padding whose zeros count as places: None for none of it.
     """
     x = batched(b, x)
+    check_steps(b, stride, dilation, padding, 1)
     _check_window(b, x, kernel, padding)
     channels = x.shape[0]
     ones = torch.ones(channels, 1, *kernel, dtype=torch.float64)

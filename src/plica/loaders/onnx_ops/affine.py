@@ -109,7 +109,13 @@ def reduction(work: Callable[..., Var]) -> Callable[..., Var]:
 
 def over_places(work: Callable[..., Var]) -> Callable[..., Var]:
     """An operation over everything after batch and channels."""
-    return lambda b, node, x: work(b, x, range(2, x.rank), True)
+
+    def lowered(b: Builder, node: OpNode, x: Var) -> Var:
+        if x.rank < 3:
+            raise b.refuse(f"it pools a value of shape {x.original}, which has no places behind its channels.")
+        return work(b, x, range(2, x.rank), True)
+
+    return lowered
 
 
 LOWER: dict[str, Callable[..., Any]] = {

@@ -26,6 +26,7 @@ def _split(b: Builder, node: OpNode, x: Var, sizes: Operand | None = None) -> li
     given = setting(b, node, "split", sizes)
     if given is None:
         n, count = x.original[axis], node.get("num_outputs", len(node.proto.output))
+        b.check_size([count])
         given = [-(-n // count)] * (count - 1)
     else:
         given = ints(given)[:-1]
@@ -48,6 +49,8 @@ def _slice(b: Builder, node: OpNode, x: Var, *settings: Operand | None) -> Var:
 
 def _pad(b: Builder, node: OpNode, x: Var, pads: Any = None, value: Any = None, axes: Any = None) -> Var:
     amounts = ints(setting(b, node, "pads" if node.version > 1 else "paddings", pads))
+    if not x.rank:
+        raise b.refuse("it pads a single number.")
     where = [a % x.rank for a in ints(axes)] if axes is not None else list(range(x.rank))
     widths = np.zeros((x.rank, 2), dtype=int)
     widths[where] = np.reshape(amounts, (2, -1)).T
