@@ -8,6 +8,8 @@ for the units that the same proven bounds leave open, and a no-good row after ea
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
 import time
 from itertools import islice
@@ -23,7 +25,7 @@ from plica import Box, Progress
 from plica.core.search.blocks import blocks
 from plica.core.search.bounds import bound
 
-LIMIT = 30.0  # seconds for each question
+LIMIT = float(os.environ.get("LIMIT", "30"))  # seconds for each question
 STRICT = 1e-6  # of the MILP: units that are on are above this
 
 
@@ -64,7 +66,8 @@ def show(name: str, net: plica.Network, questions: list[tuple[np.ndarray, str, B
         print(
             f"  {name} #{i}: {result.kind}, {len(result.points)} pieces, {result.completeness}, {result.standing}, "
             f"nodes {result.counts['nodes']}, programs {result.counts['programs']}, unproven "
-            f"{result.counts['unproven']}, {seconds[-1]:.2f} s",
+            f"{result.counts['unproven']}, boxes {result.counts['boxes']}, open {result.open_share:.3g}, "
+            f"{seconds[-1]:.2f} s",
             flush=True,
         )
     print(
@@ -141,8 +144,16 @@ def stream(name: str, net: plica.Network, X: np.ndarray, layer: str, count: int 
         for k, _ in enumerate(islice(union.stream(), count)):
             if k in (0, 1, count - 1):
                 marks.append(time.process_time() - start)
+            if k == count // 5:
+                early = peak()
         rate = (count - 1) / (marks[-1] - marks[0])
-        print(f"  {name} #{i}: first {marks[0]:.3f} s, second {marks[1]:.3f} s, {rate:.0f} pieces/s", flush=True)
+        print(f"  {name} #{i}: first {marks[0]:.3f} s, second {marks[1]:.3f} s, {rate:.0f} pieces/s; peak memory "
+              f"{early:.0f} MB after a fifth of them, {peak():.0f} MB at the end", flush=True)  # fmt: skip
+
+
+def peak() -> float:
+    """Peak resident memory of this process, MB (Linux)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def acas(data: Path, parts: list[str]) -> None:

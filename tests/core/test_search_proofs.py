@@ -276,6 +276,19 @@ def test_without_equations_the_float_point_itself_is_proven():
     assert proofs >= 20
 
 
+def test_a_long_sum_that_only_floats_call_positive_is_not_proven():
+    row = np.full((1, 41), -(2.0**-54))
+    row[0, 0] = 1.0
+    infinite, never = (np.full(41, -np.inf), np.full(41, np.inf)), sp.csr_array((0, 1))
+    conditions = Conditions("dense2", never, (), never, ())
+    for steps in (1, 4, 10, 19, 2**20):
+        data = zoo.chain((41,), ("dense", {"W": row.tolist(), "b": [-1.0 + steps * 2.0**-53]}), zoo.RELU,
+                         zoo._dense_of([[1.0]]))  # fmt: skip
+        graph, branches = blocks(zoo.build(data), "dense2"), {"relu1": np.ones(1, dtype=int)}
+        proof = proven_point(graph, branches, conditions, infinite, np.ones(41))
+        assert (proof is not None) == (steps > 20)
+
+
 def test_weak_rows_may_be_zero_and_not_less():
     clear = 0
     for seed in range(30):

@@ -11,6 +11,7 @@ import zoo
 from oracles import networks, unions
 from plica import Box, Polyhedron, Progress
 from plica.analyses.preimage import Kind, preimage, preimage_of
+from plica.analyses.preimage.union_set import checked_box
 from plica.core.result import Completeness, Standing
 from plica.errors import ArgumentError, BudgetReached, DataError, ShapeError
 
@@ -259,6 +260,39 @@ def test_support_of_an_unfinished_union_is_bounded():
 def test_a_stream_keeps_nothing():
     union = preimage(folded(), np.array([2.0, 0.0]), layer="relu3")
     assert len(list(union.stream())) == 8 and union._found == []
+
+
+def test_a_box_of_numbers_holds_for_every_input():
+    short, long = (preimage(folded(), np.array([2.0, 0.0]), layer="relu3", domain=d)
+                   for d in (Box(-1.0, 3.0), Box(-np.ones(2), 3.0 * np.ones(2))))  # fmt: skip
+    assert short.question.domain.ambient == 2
+    assert keys(short.pieces()) == keys(long.pieces())
+
+
+def test_a_negative_output_is_said_to_be_unreachable():
+    for target in ((np.array([-1.0]), 0.0), (np.array([-1e-300]), 0.0), Polyhedron([[1.0]], [-1e-9])):
+        never = preimage_of(folded(), target, layer="relu3")
+        result = never.result()
+        assert never.kind is Kind.EMPTY and result.standing.is_proof and result.open_share == 0.0
+        assert "No input of the domain reaches the target" in result.summary()
+        assert list(never.pieces()) == [] and never.dimension == -1
+
+
+def test_a_witness_outside_the_domain_is_no_piece():
+    union = preimage(folded(), np.array([2.0, 0.0]), layer="relu3", domain=Box(np.full(2, 5.0), 6.0))
+    assert union.kind is Kind.EMPTY and union.standing.is_proof
+    with pytest.raises(DataError, match="empty"):
+        union.bounding_box()
+
+
+def test_bad_domains():
+    for lower, upper, error in ((1.0, 0.0, ArgumentError), (np.nan, 1.0, DataError)):
+        with pytest.raises(error, match="Box"):
+            Box(np.full(2, lower), upper)
+    with pytest.raises(ArgumentError, match=r"plica\.Box"):
+        checked_box(Polyhedron(np.eye(2), np.ones(2)), 2)
+    with pytest.raises(ShapeError, match="3 variables"):
+        checked_box(Box(np.zeros(3), 1.0), 2)
 
 
 def test_bad_input():
