@@ -123,7 +123,7 @@ def compare(name: str, net: plica.Network, reference: plica.Network, X: np.ndarr
             start = time.process_time()
             if who == "plica":
                 result = plica.mixing(
-                    net, x[None], [0], layer=layer, reference=reference, domain=box, candidates=0,
+                    net, x[None], [0], layer=layer, reference=reference, domain=box, extent="none",
                     max_seconds_each=LIMIT,
                 )  # fmt: skip
                 verdict = str(result.verdicts[0, 0])

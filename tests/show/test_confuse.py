@@ -45,7 +45,7 @@ def data(net, images, mixed):
     inside = preimage(net, images[0], layer=-1, domain=box).result()
     unions = [replace(r, header={**r.header, "image": 0, "domain": d})
               for r, d in ((whole, "whole space"), (inside, "range of the images"))]  # fmt: skip
-    all_of_them = mixing(net, images, [0, 1, 1], candidates=0)
+    all_of_them = mixing(net, images, [0, 1, 1], extent="none")
     return ReportData({"options": {}}, (ModelPart("sum", {}, (*unions, all_of_them, mixed), (2, 2)),))
 
 
@@ -82,7 +82,7 @@ def test_images_that_cannot_be_moved(images):
 def test_plots(mixed, tmp_path):
     figure = mixed.plot(shape=(2, 2))
     assert len(figure.axes) == 12  # three images, nearest points, their goals, and what the reader reads differently
-    with pytest.raises(DataError, match="candidates"):
+    with pytest.raises(DataError, match="extent none"):
         plot_mixing(replace(mixed, distances=mixed.distances * np.nan, verdicts=np.full((1, 3), "open")))
     flat = plica.preimage(zoo.build(zoo.chain((2,), zoo._dense_of([[1.0, 1.0]]), zoo.RELU)), np.ones(2), layer=-1)
     (line,) = flat.plot().axes[0].lines

@@ -31,9 +31,8 @@ def mixing(
     layers: Layers = None,
     reference: Reference = None,
     radius: Annotated[float | None, typer.Option(help="Size of the domain around the data's own range.")] = None,
-    candidates: Annotated[int, typer.Option(help="Images of each other label that are looked at.", min=0)] = 3,
     extent: Annotated[
-        str, typer.Option(help="piece: the image's own piece of its preimage; nearest: all pieces.")
+        str, typer.Option(help="Nearest points: in the image's own piece, in all pieces (nearest), or none.")
     ] = "piece",
     max_seconds_each: Annotated[
         float, typer.Option(help="Time for each reading by --reference, and for each search over all pieces.")
@@ -74,12 +73,12 @@ def mixing(
     chosen = None if not layers else [read_layer(name) for name in layers]
     with progress(max_seconds) as watch:
         result = ask(
-            net, X, images.labels, layer=chosen, reference=second, domain=box, candidates=candidates, extent=extent,
+            net, X, images.labels, layer=chosen, reference=second, domain=box, extent=extent,
             max_seconds_each=max_seconds_each, progress=watch,
         )  # fmt: skip
     options = {
         "layers": layers or [], "reference": None if reference is None else str(reference), "radius": radius,
-        "candidates": candidates, "extent": extent, "max_seconds_each": max_seconds_each, **plain(opened),
+        "extent": extent, "max_seconds_each": max_seconds_each, **plain(opened),
         **plain(read),
     }  # fmt: skip
     finish(stamped_result(result, net, images, options), as_json=as_json, out=out)

@@ -141,7 +141,7 @@ def plot_mixing(result: MixingResult, shape: tuple[int, ...] | None = None) -> F
 
     rows = _rows(result)
     if not rows:
-        raise DataError("No point of a preimage was asked for: candidates=0, and no reference reads one differently.")
+        raise DataError("No point of a preimage was asked for (extent none), and no reference reads one differently.")
     shape = shape or image_shape(result.images[0])
     columns = max(len(row) for row in rows)
     figure = Figure(figsize=(1.9 * columns, 2.2 * len(rows)), layout="constrained")

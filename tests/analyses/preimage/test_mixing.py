@@ -34,7 +34,7 @@ def test_pairs_are_those_of_rational_arithmetic(kind):
     n = int(np.prod(data["input"]))
     net, X = zoo.build(data), np.random.default_rng(0).integers(-1, 2, (30, n)).astype(float)
     labels = np.arange(30) % 3
-    result = mixing(net, X.reshape(30, *net.input_shape), labels, candidates=0)
+    result = mixing(net, X.reshape(30, *net.input_shape), labels, extent="none")
     for number, layer in enumerate(result.layers):
         y = [unions.activity(data, x.tolist(), layer) for x in X]
         want = [(i, j) for i, j in itertools.combinations(range(30), 2) if labels[i] != labels[j] and y[i] == y[j]]
@@ -44,7 +44,7 @@ def test_pairs_are_those_of_rational_arithmetic(kind):
 def test_almost_equal_activities_are_no_pairs():
     net = zoo.build(zoo.chain((1,), zoo._dense_of([[1.0]]), zoo.RELU))
     X = np.array([[1.0], [1.0 + 2**-40], [-1.0], [-2.0]])
-    result = mixing(net, X, [0, 1, 0, 1], layer=0, candidates=0)
+    result = mixing(net, X, [0, 1, 0, 1], layer=0, extent="none")
     assert result.pairs.tolist() == [[0, 2, 3]]
 
 
@@ -54,7 +54,7 @@ def test_nearest_points_share_the_activity_and_are_nearest():
     data = zoo.chain((4,), zoo._dense_of(A.tolist()), zoo.RELU)
     net, X, labels = zoo.build(data), rng.normal(size=(9, 4)), np.arange(9) % 3
     box = Box(np.full(4, -9.0), 9.0)
-    result = mixing(net, X, labels, layer="relu1", domain=box, candidates=9)
+    result = mixing(net, X, labels, layer="relu1", domain=box)
     for i in range(9):
         y = np.array([float(v) for v in unions.activity(data, X[i].tolist(), "relu1")])
         free = rng.normal(size=(4000, 4))  # points of the preimage of a layer, by brute force
@@ -90,9 +90,8 @@ def test_whole_preimages_come_nearest(kind, seed):
     X, labels = np.random.default_rng(seed).uniform(-1, 1, (3, n)), np.array([0, 1, 1])
     net = zoo.build(data)
     found = mixing(net, X.reshape(3, *net.input_shape), labels, layer=layer, domain=Box(np.full(n, -1.0), 1.0),
-                   extent="nearest", candidates=4)  # fmt: skip
-    own = mixing(net, X.reshape(3, *net.input_shape), labels, layer=layer, domain=Box(np.full(n, -1.0), 1.0),
-                 candidates=4)  # fmt: skip
+                   extent="nearest")  # fmt: skip
+    own = mixing(net, X.reshape(3, *net.input_shape), labels, layer=layer, domain=Box(np.full(n, -1.0), 1.0))
     assert found.extent == "nearest" and found.images == pytest.approx(X.reshape(3, *net.input_shape))
     for i in range(2):
         pieces = unions.systems(data, X[i].tolist(), layer, ([-1.0] * n, [1.0] * n))
@@ -112,16 +111,16 @@ def test_reference_differs_same_and_open():
     size = zoo.build(zoo.chain((2,), zoo._dense_of([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]), zoo.RELU,
                                zoo._dense_of([[1.0] * 4, [0.5] * 4])))  # fmt: skip
     X = np.array([[2.0, 0.0], [0.5, 0.5]])
-    seen = mixing(net, X, [0, 1], layer="relu3", reference=sign, candidates=0)
+    seen = mixing(net, X, [0, 1], layer="relu3", reference=sign, extent="none")
     assert (seen.verdicts == DIFFERS).all()
     for x, point in zip(X, seen.points[0], strict=True):
         assert np.abs(point).sum() == pytest.approx(np.abs(x).sum())
         assert point[1] >= point[0]
-    same = mixing(net, X, [0, 1], layer="relu3", reference=size, candidates=0)
+    same = mixing(net, X, [0, 1], layer="relu3", reference=size, extent="none")
     assert (same.verdicts == SAME).all() and (same.answers == -1).all() and np.isnan(same.points).all()
-    late = mixing(net, X, [0, 1], layer="relu3", reference=sign, candidates=0, max_seconds_each=0.0)
+    late = mixing(net, X, [0, 1], layer="relu3", reference=sign, extent="none", max_seconds_each=0.0)
     assert (late.verdicts == OPEN).all()
-    assert (mixing(net, X, [0, 1], layer="relu3", candidates=0).verdicts == NOT_ASKED).all()
+    assert (mixing(net, X, [0, 1], layer="relu3", extent="none").verdicts == NOT_ASKED).all()
 
 
 @pytest.mark.big(sample=4)
@@ -139,7 +138,7 @@ def test_readings_of_random_networks(seed):
     box = Box(np.full(n, -2.0), 2.0)
     net, other = zoo.build(data), zoo.build(reference)
     X = x.reshape(1, *net.input_shape)
-    result = mixing(net, X, [0], layer=layer, reference=other, domain=box, candidates=0)
+    result = mixing(net, X, [0], layer=layer, reference=other, domain=box, extent="none")
     verdict = result.verdicts[0, 0]
     logits = [networks.run(reference, x.tolist())[0][reference["nodes"][-1][0]]]
     own = int(np.argmax([float(v) for v in logits[0]]))
@@ -174,7 +173,7 @@ def test_layers_in_residual_branches_do_not_cut():
     graph.add("out", dense(np.ones((1, 2)), None), "after")
     net = graph.network()
     assert not cuts(net, "branch") and cuts(net, "after") and cuts(net, "out")
-    result = mixing(net, np.array([[-1.0, -1.0], [-2.0, -1.0]]), [0, 1], candidates=0)
+    result = mixing(net, np.array([[-1.0, -1.0], [-2.0, -1.0]]), [0, 1], extent="none")
     assert result.layers == ("branch", "after") and result.cuts.tolist() == [False, True]
     assert "does not imply equal output" in str(result).splitlines()[1]
 
@@ -240,10 +239,10 @@ def test_the_own_piece_is_climbed_before_it_is_searched(kind, monkeypatch):
     found = []
     settled = joint._settled
     monkeypatch.setattr(joint, "_settled", lambda *a: found.append(settled(*a)) or found[-1])
-    seen = mixing(*given, layer=layer, reference=zoo.build(reference), domain=box, candidates=0)
+    seen = mixing(*given, layer=layer, reference=zoo.build(reference), domain=box, extent="none")
     climbed = [r for r in found if r is not None]
     monkeypatch.setattr(joint, "_climbed", lambda *a: None)
-    searched = mixing(*given, layer=layer, reference=zoo.build(reference), domain=box, candidates=0)
+    searched = mixing(*given, layer=layer, reference=zoo.build(reference), domain=box, extent="none")
     assert seen.verdicts.tolist() == searched.verdicts.tolist() and len(climbed) <= (seen.verdicts == DIFFERS).sum()
     for i in np.flatnonzero(seen.verdicts[0] == DIFFERS):
         out = [[float(v) for v in networks.output(reference, u.tolist())] for u in (X[i], seen.points[0, i])]

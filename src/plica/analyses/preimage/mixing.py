@@ -20,6 +20,7 @@ from plica.core.progress import Progress, refuse_above
 from plica.core.result import Completeness, Standing
 from plica.errors import ArgumentError, BudgetReached, DataError, ShapeError
 
+CANDIDATES = 3  # images of each other label that (b) tries
 NEAR = 1e-6  # activities that differ by more than this, relative to their size, differ; rounding is far below it
 
 
@@ -31,7 +32,6 @@ def mixing(
     layer: str | int | Sequence[str | int] | None = None,
     reference: Network | None = None,
     domain: Box | None = None,
-    candidates: int = 3,
     extent: str = "piece",
     max_seconds_each: float = 10.0,
     progress: Progress | None = None,
@@ -54,11 +54,9 @@ def mixing(
     domain : Box, optional
         Allowed inputs for (b) and (c). By default the smallest box with equal sides that holds both images for (b),
         and all images for (c).
-    candidates : int
-        For (b), how many images of each other label are looked at, those with the smallest lower bound first; 0 leaves
-        (b) out.
-    extent : {"piece", "nearest"}
-        Where (b) looks: in the input's own piece of the preimage, or in all pieces within reach.
+    extent : {"piece", "nearest", "none"}
+        Where (b) looks: in the input's own piece of the preimage, in all pieces within reach, or nowhere. Of each other
+        label it tries the three images with the smallest lower bounds.
     max_seconds_each : float
         Time for each input in (c), what is not decided by then is "open"; and for each search of (b) over all pieces.
     progress : Progress, optional
@@ -77,15 +75,15 @@ def mixing(
 
     Notes
     -----
-    Cost: (a) a forward pass and comparisons of neighbours along a random direction; (b) about `candidates` projections
+    Cost: (a) a forward pass and comparisons of neighbours along a random direction; (b) about three projections
     for each input and label, with ``extent="nearest"`` a search over patterns for each; (c) a search over patterns of
     both networks for each class of the reference.
     """
     progress, start = progress or Progress(), time.monotonic()
-    if extent not in ("piece", "nearest"):
-        raise ArgumentError(f'extent = {extent!r}: "piece" or "nearest".')
+    if extent not in ("piece", "nearest", "none"):
+        raise ArgumentError(f'extent = {extent!r}: "piece", "nearest" or "none".')
     task = _task(net, X, labels, layer, reference, domain, progress)
-    task = replace(task, candidates=candidates, whole=extent == "nearest", seconds=max_seconds_each)
+    task = replace(task, whole=extent == "nearest", seconds=max_seconds_each)
     out = _empty(task)
     completeness = Completeness.COMPLETE
     try:
@@ -93,7 +91,7 @@ def mixing(
             out.pairs += [(number, i, j) for i, j in equal_pairs(net, task, name, progress)]
         for number, name in enumerate(task.layers):
             for i in progress.over(range(len(task.labels)), f"mixing at {name}"):
-                if candidates:
+                if extent != "none":
                     _approach(net, task, number, i, out, progress)
                 if reference is not None:
                     _read(net, reference, task, number, i, out, progress)
@@ -135,7 +133,6 @@ class _Task:
     layers: tuple[str, ...]
     given: Box | None
     domain: Box
-    candidates: int = 3
     whole: bool = False
     seconds: float = 10.0
 
@@ -264,7 +261,7 @@ def _approach(net: Network, task: _Task, number: int, i: int, out: _Found, progr
             continue
         best = np.inf
         rivals = np.flatnonzero(task.labels == label)
-        for j in rivals[np.argsort(least[rivals], kind="stable")][: task.candidates]:
+        for j in rivals[np.argsort(least[rivals], kind="stable")][:CANDIDATES]:
             progress.check()
             if not task.whole and least[j] >= best:
                 break

@@ -40,7 +40,7 @@ class MixingResult(Result):
     points : ndarray, shape (layers, n, *input_shape)
         A point with the input's activity that the reference reads differently; NaN where there is none.
     extent : str
-        "piece" or "nearest".
+        "piece", "nearest" or "none".
     bounds : ndarray, shape (layers, n, k)
         No point of the whole preimage is nearer to the image meant, as far as floats tell: equal to the distance where
         the search was complete, 0 where it was not. Empty for "piece".

@@ -131,10 +131,10 @@ def _mixing(job: Job, progress: Progress, _: Done) -> Iterator[MixingResult]:
     second = None if job.reference is None else job.reference[1]
     about = {"images": few, **({} if job.reference is None else {"reference": job.reference[0]})}
     try:
-        yield mixing(job.net, job.images.images, labels, layer=layers, candidates=0, progress=progress.part(0.2))
+        yield mixing(job.net, job.images.images, labels, layer=layers, extent="none", progress=progress.part(0.2))
         for n, layer in enumerate(layers):
             found = mixing(
-                job.net, job.images.images[few], labels[few], layer=layer, reference=second, candidates=1,
+                job.net, job.images.images[few], labels[few], layer=layer, reference=second,
                 extent="nearest", max_seconds_each=READ, progress=progress.part(1 / (len(layers) - n)),
             )  # fmt: skip
             yield replace(found, header={**found.header, **about})
