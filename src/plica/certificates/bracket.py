@@ -45,7 +45,7 @@ def proof(tree: Tree, network: Any, progress: Progress | None = None) -> dict[st
     -----
     CERTIFIED: the checker runs before this returns. Cost: seconds to minutes of pure Python.
     """
-    tree = Tree(tree.layers, tree.best, tree.lower, progress or Progress(), keep=True)
+    tree = Tree(tree.layers, tree.best, tree.closed, progress or Progress(), keep=True)
     if not tree.run():
         return None
     best = tree.best
@@ -55,7 +55,7 @@ def proof(tree: Tree, network: Any, progress: Progress | None = None) -> dict[st
     claim |= {"norm": f"{best.norm:g}"}
     centre = [Fraction(float(v)) for v in tree.layers.x]
     for share in SHARES:
-        claim["radius"] = (tree.lower * (1 - share)).hex()
+        claim["radius"] = (tree.closed * (1 - share)).hex()
         domain = exact.region(claim, len(centre), centre)
         pairs = zip(nodes, map(goal, best.aims), strict=True)
         if all(exact.check(network, node, domain, wanted) for node, wanted in pairs):

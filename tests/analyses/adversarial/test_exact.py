@@ -168,3 +168,28 @@ def test_bad_input():
         smallest(net, x, 99)
     with pytest.raises(DataError, match="outside"):
         smallest(net, x + 10, label, box=box)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_ties_on_whole_pieces_are_left_out(norm):
+    """Outputs 0 and max(0, v - 1/2): the margin is 0 up to v = 1/2, and only what is beyond counts."""
+    layers = (
+        ("dense", {"W": [[1.0], [0.0]], "b": [-0.5, 0.0]}),
+        ("relu", {}),
+        ("dense", {"W": [[0.0, 0.0], [1.0, 0.0]]}),
+    )
+    net = build(chain((1,), *((kind, {"b": None, **o} if kind == "dense" else o) for kind, o in layers)))
+    found = smallest(net, np.array([0.2]), 0, norm=norm, box=(np.zeros(1), np.ones(1)))
+    assert found.proven and found.lower_bound <= 0.3 < found.distance < 0.3 + 1e-6 and found.lower_bound > 0.3 - 1e-6
+    assert found.tree is None or found.tree.closed == 0  # what a certificate may claim
+    below = smallest(net, np.array([0.2]), 0, norm=norm, box=(np.zeros(1), np.full(1, 0.5)))
+    assert below.lower_bound == math.inf and below.proven and below.x is None
+
+
+@pytest.mark.parametrize("seed", [5, 19, 49, 224])
+def test_complete_searches_of_tied_networks_close(seed):
+    data, x, label, norm, box = case(seed)
+    found = smallest(build(data), x, label, norm=norm, box=box)
+    exact = oracle.smallest(data, x, label, norm, box=tuple(map(list, box)))
+    assert found.completeness == "complete" and found.proven
+    assert found.lower_bound <= exact * (1 + 1e-9) and (found.distance >= exact * (1 - 1e-9))

@@ -13,6 +13,7 @@ from plica.core.exact.floats import gamma
 
 NUDGES = (0.0, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7)  # shares by which a point on the border goes beyond it
 STEPS = 8  # pieces that are walked through
+LIFTS = (1e-11, 1e-9, 1e-8, 1e-7)  # margins, as shares of the largest output, of points that are looked for off a tie
 ASIDE = 4  # slopes tried at a point on a border
 
 
@@ -101,7 +102,7 @@ class Best:
         if (aim @ value(layers, d)).min() < -1e-7 * (1.0 + np.abs(value(layers, d)).max()):
             return False
         self.tried += 1
-        size, better = length(d, self.norm), self.beyond(d, which) or self._aside(d, which)
+        size, better, start = length(d, self.norm), self.beyond(d, which) or self._aside(d, which), d
         for _ in range(STEPS):
             near = nearest_in_piece(layers, d, aim, domain)
             if near is None:
@@ -112,7 +113,24 @@ class Best:
             if now >= size * (1 - 1e-9):
                 break
             size, d = now, near * (1 + 1e-7)
-        return better
+        return better or self._lifted(start, which, domain)
+
+    def _lifted(self, d: np.ndarray, which: int, domain: Domain) -> bool:
+        """Where no step leads off a border: the nearest point of the piece whose margin is a little above 0."""
+        aim, layers = self.aims[which], self.layers
+        outputs = value(layers, d)
+        if not (aim @ outputs).min() > 0:
+            return False
+        for share in LIFTS:
+            near = nearest_in_piece(layers, d, aim, domain, share * float(np.abs(outputs).max()))
+            if near is None:
+                return False
+            x = np.clip(layers.x + near, self.lower, self.upper)
+            if length(x - layers.x, self.norm) >= self.distance:
+                return False
+            if self.accept(x, which):
+                return True
+        return False
 
     def _back(self, d: np.ndarray, aim: np.ndarray) -> np.ndarray:
         """Walk towards the input until a margin is 0."""

@@ -332,18 +332,23 @@ def piece(layers: Layers, d: np.ndarray, aim: np.ndarray) -> tuple[np.ndarray, n
     return np.vstack([f[0] for f in found]), np.concatenate([f[1] for f in found])
 
 
-def nearest_in_piece(layers: Layers, d: np.ndarray, aim: np.ndarray, domain: Domain) -> np.ndarray | None:
-    """The nearest point with the margins wanted in the piece of an input, in floats; None for none."""
+def nearest_in_piece(
+    layers: Layers, d: np.ndarray, aim: np.ndarray, domain: Domain, lift: float = 0.0
+) -> np.ndarray | None:
+    """The nearest point with margins of at least `lift` in the piece of an input, in floats; None for none."""
     G, h = piece(layers, d, aim)
+    h[-len(aim) :] -= lift
     basis = None if layers.read is None else layers.read[0]
     scale = np.maximum(_sizes(G, basis), 1e-12)
-    G, h, n = G / scale[:, None], h / scale, layers.inputs
+    none, kinds = np.zeros(0), np.zeros(len(h), dtype=np.int64)
+    return nearest_of(Rows(G / scale[:, None], h / scale, scale, none, none, kinds, kinds, kinds, basis), domain)
+
+
+def nearest_of(of: Rows, domain: Domain) -> np.ndarray | None:
+    """The nearest point of rows without undecided outputs, in floats; None for none."""
     if domain.norm == 2.0:
-        none = np.zeros(0)
-        kinds = np.zeros(len(h), dtype=np.int64)
-        of = Rows(G, h, np.ones(len(h)), none, none, kinds, kinds, kinds, basis)
         return nearest(of, domain)[1]
-    G = G if basis is None else unfolded(G, basis)
+    G, h, n = of.full, of.h, len(domain.lower)
     eye = sp.eye_array(n, format="csr")
     if domain.norm == 1.0:
         A = sp.csr_array(np.hstack([G, -G]))

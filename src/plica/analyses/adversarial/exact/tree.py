@@ -16,8 +16,9 @@ from plica.analyses.adversarial.exact.bounds import Domain, State, ball, bound
 from plica.analyses.adversarial.exact.dual import Multipliers, by_default, halfspace
 from plica.analyses.adversarial.exact.kernels import distance
 from plica.analyses.adversarial.exact.layers import Layers, Maximum
-from plica.analyses.adversarial.exact.points import Best
-from plica.analyses.adversarial.exact.program import highest, multipliers, nearest, rows
+from plica.analyses.adversarial.exact.points import LIFTS, Best, value
+from plica.analyses.adversarial.exact.program import highest, multipliers, nearest, nearest_of, rows
+from plica.analyses.adversarial.exact.tied import branches_of, inside
 from plica.core.progress import Progress
 
 ROUNDS = 3
@@ -90,6 +91,7 @@ class Tree:
     heap: list[tuple[float, int, Front]] = field(default_factory=list)
     stuck: list[float] = field(default_factory=list)
     pending: list[float] = field(default_factory=list)
+    tied: list[float] = field(default_factory=list)
     count: itertools.count = field(default_factory=itertools.count)
 
     @property
@@ -102,6 +104,11 @@ class Tree:
         """No wanted point is nearer than this, whenever the search is stopped."""
         open_ = [entry[0] for entry in self.heap] + self.stuck + self.pending
         return min([self.reach, *open_])
+
+    @property
+    def closed(self) -> float:
+        """The same with points on ties, whose margins are 0, taken for wanted ones: what a certificate claims."""
+        return min([self.lower, *self.tied])
 
     def finish(self) -> None:
         """Forget what is open but its bound."""
@@ -191,9 +198,34 @@ class Tree:
             cut = halfspace(self.layers, state, aim, weights)
         node.split = _where(state, weights)
         if node.split is None:
-            self.stuck.append(node.lower)
+            self._tied(Front(node, taken, state, cut, near))
             return
         heapq.heappush(self.heap, (node.lower, next(self.count), Front(node, taken, state, cut, near)))
+
+    def _tied(self, front: Front) -> None:
+        """Nothing is left to split: a point on a tie. Drop the cell where it holds none beyond, in integers."""
+        best, node = self.best, front.node
+        if not self.keep:
+            branches = branches_of(self.layers, front.state, front.taken)
+            decided, some = inside(self.layers, branches, best.aims[node.aim], best.lower, best.upper)
+            if decided and not some:
+                self.tied.append(node.lower)
+                return
+            self._beyond(front)
+        if node.lower < self.reach:
+            self.stuck.append(node.lower)
+
+    def _beyond(self, front: Front) -> None:
+        """Try the nearest points of a cell whose margins are a little above 0."""
+        best, which = self.best, front.node.aim
+        of = rows(self.layers, front.state, front.taken, best.aims[which])
+        domain = self._domain((np.zeros(self.layers.inputs), 0.0))
+        size = float(np.abs(value(self.layers, np.zeros(self.layers.inputs))).max())
+        for share in LIFTS:
+            lifted = replace(of, h=of.h - (of.kind == 4) * (share * size / of.scale))
+            near = nearest_of(lifted, domain)
+            if near is None or best.accept(np.clip(self.layers.x + near, best.lower, best.upper), which):
+                return
 
     def _columns(self, state: State) -> int:
         return self.layers.inputs + sum(int((~h.exact).sum()) for h in state.hulls)
