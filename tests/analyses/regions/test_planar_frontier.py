@@ -11,7 +11,10 @@ from plica.analyses.regions import planar_engine, planar_mesh
 from plica.analyses.regions.analysis import count_regions, regions
 from plica.analyses.regions.cells import Listed
 from plica.analyses.regions.planar import planar_count, planar_stream
+from plica.analyses.regions.planar_engine import Engine
 from plica.analyses.regions.planar_frontier import PlanarFrontier
+from plica.analyses.regions.planar_window import window_of
+from plica.analyses.regions.solid_domain import domain_of
 from plica.core.domain import Box
 from plica.core.progress import Progress
 from plica.core.result import Completeness
@@ -66,6 +69,28 @@ def test_a_frontier_survives_a_file(short_chunks, tmp_path):
         return again
 
     assert steps(net, 150, through)[0] == count_regions(net, BOX).count
+
+
+def test_every_array_of_a_frontier_comes_back():
+    """Also of cells that are to be cut by more forms of the same stage."""
+    engine = Engine(random_net(3, (2, 270, 3, 1)), window_of(domain_of(BOX, 2)), Progress())
+    engine._step(engine.items.pop())
+    waiting = engine.frontier()
+    assert {w.chunk.again for w in waiting} >= {True}
+    left = PlanarFrontier(tuple(waiting[:3] + waiting[-3:]), 7, (1, 2), "mark")
+    again = PlanarFrontier.of(left.arrays())
+    assert (again.count, again.layers, again.mark) == (7, (1, 2), "mark")
+    for a, b in zip(left.waiting, again.waiting, strict=True):
+        assert (a.path, a.chunk.stage, a.chunk.again) == (b.path, b.chunk.stage, b.chunk.again)
+        for one, two in zip(plain(a.chunk), plain(b.chunk), strict=True):
+            assert np.array_equal(one, two)
+
+
+def plain(chunk):
+    """All values of a chunk."""
+    parts = [chunk.rows.values, chunk.rows.error, chunk.rows.norm, vars(chunk.forms), vars(chunk.polygons)]
+    yield from (value for part in parts for _, value in sorted(part.items()))
+    yield from (chunk.base, chunk.X, chunk.keys)
 
 
 def test_parts_of_a_frontier_add_up(short_chunks):
