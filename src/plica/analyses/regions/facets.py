@@ -84,17 +84,6 @@ def box_distances(point: np.ndarray, vertices: np.ndarray, corners: np.ndarray, 
     return np.linalg.norm(np.maximum(np.maximum(low - point, point - high), 0.0), axis=1)
 
 
-def areas(vertices: np.ndarray, corners: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Areas of polygons, each from its own first corner, so that small ones far out keep their digits.
-
-    Rounding can make the sum of a tiny one negative; the exact area is not, so zero is nearer to it.
-    """
-    start, after = _sides(corners, first)
-    origin = np.repeat(vertices[corners[first[:-1]]], np.diff(first), axis=0)
-    p, q = vertices[start] - origin, vertices[after] - origin
-    return np.maximum(0.5 * np.add.reduceat(p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0], first[:-1]), 0.0)
-
-
 def _sides(corners: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both ends of every side of some polygons."""
     after = np.arange(1, len(corners) + 1)
