@@ -93,6 +93,17 @@ def test_single_points_are_complete_in_many_dimensions():
     assert far.impostor == pytest.approx(x)
 
 
+def test_farthest_points_of_many_dimensions_are_not_called_proven():
+    """One piece, all found; but its corners are not all seen, so only the box's corner bounds the distance."""
+    net = zoo.build(zoo.chain((8,), zoo._dense_of([[1.0] * 8]), zoo.RELU))
+    x, other = np.full(8, 0.5), np.linspace(0.1, 0.4, 8)
+    far = impostor(net, x, other, layer=-1, domain=Box(np.zeros(8), 1.0), extent="farthest")
+    assert far.pieces == 1 and far.completeness is Completeness.BUDGET
+    corner = np.linalg.norm(np.maximum(other, 1 - other))
+    assert far.bound == pytest.approx(corner) and far.distance < far.bound - 1e-3
+    assert far.impostor.sum() == pytest.approx(4) and sorted(far.impostor.round(6).tolist()) == [0.0] * 4 + [1.0] * 4
+
+
 def test_budget_bad_input_and_saving(tmp_path):
     x, other = np.array([2.0, 0.0]), np.array([0.0, -3.0])
     short = impostor(
