@@ -16,6 +16,7 @@ from plica.analyses.adversarial.project import length
 from plica.analyses.adversarial.settings import Search
 
 CLOSE = 1.3  # rows within this many times the best distance of their image are worth more work
+AGAIN, SHRUNK = 4, 0.6  # dives are repeated, at most so often, for images whose distance fell to this share
 CLOSER = 1.1  # the same once every kind of start was tried
 REACH = 3.0  # and rows within this many times it are worth a slow walk
 SLOW, WHOLE = Walk(25, limit=0.1), Walk(8, drop=1.5, damp=0.0)
@@ -123,8 +124,13 @@ def auto(board: Board, settings: Search) -> None:
     """Dives, a slow walk towards every class in reach, rounds of short walks from elsewhere; refined as they come."""
     problem, norm = board.problem, board.norm
     first_look(board)
-    if settings.starts:
-        _dives(board, settings)
+    off = torch.full_like(problem.labels, settings.starts > 0, dtype=torch.bool)
+    for _ in range(AGAIN):
+        if not bool(off.any()):
+            break
+        before = board.best.size.clone()
+        _dives(board, settings, off)
+        off &= board.best.size < SHRUNK * before  # the length that the dives began with was far too large
     rows = board.within(REACH if board.rows.aim == "beat" else math.inf)
     board.improve(rows, walk(problem, rows, problem.x[rows.image], board.best.size, SLOW, norm))
     generator = torch.Generator().manual_seed(settings.seed + 1000)
@@ -160,10 +166,11 @@ def _mixed(board: Board, rows: Rows, kind: str, answers: Tensor, generator: torc
     return torch.lerp(problem.x[rows.image], problem.x[draw.argmax(1)], share)
 
 
-def _dives(board: Board, settings: Search) -> None:
-    """Dives from every image; each row is then one of the class that it reached."""
+def _dives(board: Board, settings: Search, which: Tensor) -> None:
+    """Dives from the images `which`; each row is then one of the class that it reached."""
     problem = board.problem
     rows = _leaving(problem, board.rows) if board.rows.aim == "beat" else board.rows
+    rows = rows[torch.nonzero(which[rows.image])[:, 0]]
     scale = board.scale(rows.image)
     done, best = dive(
         problem, rows, scale, board.norm, starts=settings.starts, steps=settings.steps, seed=settings.seed
