@@ -11,6 +11,7 @@ import torch
 
 import zoo
 from analyses.regions import solid_nets
+from analyses.regions.mesh_checks import check_plane
 from oracles import small_regions as oracle
 from plica.analyses.regions.analysis import count_regions, regions
 from plica.core.affine import Dense
@@ -47,17 +48,6 @@ def flawed(kind, flaw, seed, n):
     return solid_nets._residual(w, n) if kind == "residual" else zoo.chain(*solid_nets._chain(kind, w, n))
 
 
-def check_mesh(found, area):
-    """Euler's relation, the sum of areas, and that every side inside the domain has a cell on both sides."""
-    free = found.neighbours < 0
-    edges = (len(found.corners) + free.sum()) // 2
-    assert len(found.vertices) - edges + found.count == 1
-    assert found.sizes.sum() == pytest.approx(area, rel=1e-9)
-    assert (found.sizes >= 0).all()
-    assert (found.facet_layers[free] == -1).all()
-    assert (found.facet_layers[~free] >= 0).all()
-
-
 def check(data, corners=CORNERS, domain=BOX):
     """Counts, patterns and linear regions are those of the oracle; the mesh is sound."""
     net, wanted = zoo.build(data), oracle.cells(data, corners)
@@ -67,7 +57,7 @@ def check(data, corners=CORNERS, domain=BOX):
     patterns = {tuple(b for name in names for b in taken[name]) for _, taken in wanted}
     assert {tuple(row) for row in found.branches().tolist()} == patterns
     assert found.linear_count == oracle.linear_regions(data, corners)
-    check_mesh(found, float(oracle.size(corners, 2)) / 2)
+    check_plane(found, float(oracle.size(corners, 2)) / 2)
     return found
 
 
@@ -107,7 +97,7 @@ def test_slices_of_convolutions_and_pools_match_a_slice_by_hand(kind, seed, monk
     plane = Plane(origin, basis, BOX)
     found = regions(zoo.build(data), plane)
     assert found.count == count_regions(zoo.build(data), plane).count == len(wanted)
-    check_mesh(found, 4.0)
+    check_plane(found, 4.0)
     assert np.array_equal(found.points(np.zeros(2)), origin)
 
 
@@ -116,7 +106,7 @@ def test_lines_through_corners_of_the_domain_and_along_its_sides():
     b = np.array([0.0, 0, 1, -1, 0, 0, 0])
     found = regions(dense_net([W, np.ones((1, 7))], [b, np.zeros(1)]), BOX)
     assert found.count == 4
-    check_mesh(found, 4.0)
+    check_plane(found, 4.0)
 
 
 def test_hundreds_of_lines_through_one_cell_are_cut_in_rounds():
@@ -127,7 +117,7 @@ def test_hundreds_of_lines_through_one_cell_are_cut_in_rounds():
     net = dense_net([W, np.ones((1, 270))], [b, np.zeros(1)])
     found = regions(net, Box([-1, -1], [1, 1]))
     assert found.count == count_regions(net, BOX).count == 1 + arrangement(lines)
-    check_mesh(found, 4.0)
+    check_plane(found, 4.0)
 
 
 def arrangement(lines):
@@ -273,7 +263,7 @@ def test_threads_give_the_same_count():
     together = regions(net, BOX, threads=2)
     assert alone.count == together.count == count_regions(net, BOX, threads=2).count
     assert sorted(map(bytes, alone.codes)) == sorted(map(bytes, together.codes))
-    check_mesh(together, 4.0)
+    check_plane(together, 4.0)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

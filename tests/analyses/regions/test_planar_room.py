@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analyses.regions.test_planar import check_mesh, random_net
+from analyses.regions.mesh_checks import check_plane
+from analyses.regions.test_planar import random_net
 from plica.analyses.regions import planar_engine, planar_split
 from plica.analyses.regions.analysis import count_regions, regions
 from plica.core.domain import Box
@@ -121,4 +122,4 @@ def test_small_and_large_lists_in_turns(seed):
         for half, count in zip((0.05, 2.0), counts, strict=True):
             found = regions(net, Box([-half, -half], [half, half]))
             assert found.count == count
-            check_mesh(found, 4 * half * half)
+            check_plane(found, 4 * half * half)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from analyses.regions import solid_nets
-from analyses.regions.test_planar import BOX, check, check_mesh, flawed, random_net
+from analyses.regions.mesh_checks import check_plane
+from analyses.regions.test_planar import BOX, check, flawed, random_net
 from plica.analyses.regions import planar_engine
 from plica.analyses.regions.analysis import count_regions, regions
 from plica.analyses.regions.planar_engine import Engine
@@ -100,7 +101,7 @@ def test_answers_do_not_depend_on_how_rows_are_made(monkeypatch):
     for bends in (0, planar_engine.BENDS, 1e9):
         monkeypatch.setattr(planar_engine, "BENDS", bends)
         found.append(regions(net, BOX))
-        check_mesh(found[-1], 4.0)
+        check_plane(found[-1], 4.0)
         assert found[-1].decided == 0
         assert count_regions(net, BOX).count == found[-1].count
     for other in found[1:]:

@@ -11,6 +11,7 @@ from scipy.spatial import ConvexHull
 
 import zoo
 from analyses.regions import solid_nets
+from analyses.regions.mesh_checks import check_space
 from oracles import regions_nd as oracle
 from plica.analyses.regions import solid_engine
 from plica.analyses.regions.solid import SolidCount, solid_count, solid_regions, solid_stream
@@ -48,20 +49,7 @@ def test_counts_and_cells_are_those_of_the_oracle(seed):
     assert solid_count(net, box).count == len(want) == len(found.cells)
     assert keys(found.cells.patterns, found.nodes) == want
     volume = float(np.prod(np.subtract(upper, lower)))
-    assert found.cells.volumes().sum() == pytest.approx(volume, rel=1e-9)
-    if len(lower) == 3:
-        check_euler(found.cells)
-
-
-def check_euler(cells):
-    """Vertices - edges + facets = 2 for every cell; an edge joins two vertices with two facets in common."""
-    for i in range(len(cells)):
-        vertices, sides = cells.region(i)
-        common = np.zeros((len(vertices), len(vertices)), int)
-        for side in sides:
-            common[np.ix_(side, side)] += 1
-        edges = int((np.triu(common, 1) >= 2).sum())
-        assert len(vertices) - edges + len(sides) == 2
+    check_space(found.cells, volume, len(lower))
 
 
 @pytest.mark.big(sample=4)
@@ -191,8 +179,7 @@ def test_more_rows_than_bits():
     found = solid_regions(net, domain)
     assert found.count.pieces > 0
     assert solid_count(net, domain).count == len(found.cells) == 22  # 2 sum_{j<3} C(4, j): a central arrangement
-    assert found.cells.volumes().sum() == pytest.approx(domain.volume(), rel=1e-9)
-    check_euler(found.cells)
+    check_space(found.cells, domain.volume(), 3)
 
 
 def test_integers_are_asked_where_floats_are_in_doubt():
