@@ -183,6 +183,12 @@ def point_at(value):
     return lambda words: [value, *words[1:]]
 
 
+def exchanged(body):
+    """Two pieces have each other's point."""
+    first, second = body["claims"][0]["pieces"][:2]
+    first["point"], second["point"] = second["point"], first["point"]
+
+
 def shrunk(body):
     """Pieces left out."""
     body["claims"][0]["pieces"].pop()
@@ -197,6 +203,8 @@ TAMPERING = {
     "a branch that does not exist": ("pieces", piece("branches", lambda b: [[7, *b[0][1:]], *b[1:]])),
     "fewer branches": ("pieces", piece("branches", lambda b: b[:-1])),
     "a point elsewhere": ("pieces", piece("point", point_at("7/4"))),
+    "points exchanged": ("pieces", exchanged),
+    "a point moved a little": ("pieces", piece("point", lambda p: [w.replace("/", "0/") + "1" for w in p])),
     "a point outside of the box": ("pieces", piece("point", point_at("64/1"))),
     "a point without an end": ("pieces", piece("point", point_at("1/0"))),
     "a point in decimals": ("pieces", piece("point", point_at("1e9"))),
