@@ -78,7 +78,7 @@ def split_groups(chunk, bounds, stage, words, groups, emit, keys, fine):
             for i in range(m):
                 if old[i] < 0 or old[i] >> 48 != stage or old[i] & NONE == NONE:
                     old[i] = -1
-            parts = divide(c, emit, stage, old, taken, work, rivals, groups, out, chunk, bounds, fine)
+            parts = divide(c, emit, stage, old, (taken, work, rivals, groups), out, (chunk, bounds, fine))
         if parts == FULL:
             return FULL, trimmed(out), doubt[:nd]
         if parts == DOUBT:
@@ -96,8 +96,9 @@ def split_groups(chunk, bounds, stage, words, groups, emit, keys, fine):
 
 
 @njit(**FAST)
-def divide(c, emit, stage, old, taken, work, rivals, groups, out, chunk, bounds, fine):
+def divide(c, emit, stage, old, own, out, given):
     """Cut a cell by the ties of its open groups, depth first; the number of its parts, DOUBT or FULL."""
+    (taken, work, rivals, groups), (chunk, bounds, fine) = own, given
     m, k = len(old), rivals.at[1]
     gather_ties(c, chunk, bounds, groups, rivals, work)
     if work.fine[0]:
@@ -121,7 +122,7 @@ def divide(c, emit, stage, old, taken, work, rivals, groups, out, chunk, bounds,
                     return DOUBT
                 winners(taken, rivals, groups)
                 win_open(taken, stack[:, s:], size, rivals, groups, work)
-                put_part(stack[:, s:], size, c, stage, taken, work, rivals, out, chunk)
+                put_part(stack[:, s:], size, c, stage, taken, rivals, out, chunk)
             continue
         depth = clip_group(o, depth, old, work, rivals, groups)
         if depth < 0:
@@ -242,7 +243,7 @@ def right_floats(m, c, work, rivals, groups, chunk):
 
 
 @njit(**FAST)
-def put_part(piece, size, c, stage, taken, work, rivals, out, chunk):
+def put_part(piece, size, c, stage, taken, rivals, out, chunk):
     """Append a part of a cell."""
     offset, index, label, X, _, _ = chunk
     first, m = offset[c], offset[c + 1] - offset[c]
