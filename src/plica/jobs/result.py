@@ -47,11 +47,11 @@ class ExpansionResult(Result):
     found : dict of str to ndarray
         What was found, as the search's `expand` names it.
     children : tuple of dict of str to ndarray
-        Parts that are still to be expanded.
+        Parts that are still to be expanded; rows of an array in files of job format 1, which no search reads again.
     """
 
     found: dict[str, np.ndarray]
-    children: tuple[dict[str, np.ndarray], ...]
+    children: tuple[dict[str, np.ndarray], ...] | np.ndarray
 
     def summary(self) -> str:
         """How much was found and how much is left to expand."""
