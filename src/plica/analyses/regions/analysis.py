@@ -333,9 +333,7 @@ def run_engine(engine: Engine, threads: int) -> Completeness:
     return Completeness.COMPLETE
 
 
-def count_result(
-    asked: Question, found: SolidCount, header: dict[str, Any], status: Completeness
-) -> RegionCountResult:
+def count_result(asked: Question, found: SolidCount, header: dict[str, Any], status: Completeness) -> RegionCountResult:
     """A count of the solid engine as a result."""
     names = tuple(s.node.name for s in stages(asked.net))
     layers = _per_layer(asked, found.layers or (0,) * len(names), found.count)
