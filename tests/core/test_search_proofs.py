@@ -10,7 +10,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 
+import plica
 import zoo
 from oracles import networks, unions
 from plica import Box
@@ -19,7 +21,7 @@ from plica.core.choice import MaxOver
 from plica.core.polyhedron.cone import partition
 from plica.core.search import tree
 from plica.core.search.blocks import FINAL, blocks
-from plica.core.search.bounds import tables
+from plica.core.search.bounds import bound, tables
 from plica.core.search.conditions import Conditions
 from plica.core.search.inside import affine_values, proven_point, system_at, values_at
 from plica.core.search.leaf_program import pattern_program
@@ -469,3 +471,23 @@ def test_ties_are_closed_only_where_nothing_is_positive(gap, monkeypatch):
         assert len(list(union.pieces())) == len(expected) and union.is_complete
     assert asked > 5
     assert closed > 3 or gap
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e20, 1e40])
+@pytest.mark.parametrize("reach", [1e250, 1e300, 1.7e308, np.inf])
+@pytest.mark.parametrize("slope", [0.0, 0.01])
+def test_floats_that_overflow_exclude_nothing(slope, reach, scale):
+    """A comparison with NaN is false, and would prove any box empty."""
+    torch.manual_seed(0)
+    layers = [module for n in (3, 4, 4) for module in (torch.nn.Linear(n, 4), torch.nn.LeakyReLU(slope))]
+    model = torch.nn.Sequential(*layers).double()
+    for weight in model.parameters():
+        weight.data *= scale
+    net = plica.load(model, (3,))
+    known = bound(blocks(net, net.nodes[-1].name), np.full(3, -reach), np.full(3, reach))
+    assert known.feasible
+    assert not np.isnan(known.low).any() and not np.isnan(known.high).any()
+    for name in net.choices:
+        read = net[name].inputs[0]
+        z = net.values(np.zeros((1, 3)), read)[read].numpy().ravel()
+        assert (known.below[name] <= z).all() and (z <= known.above[name]).all()

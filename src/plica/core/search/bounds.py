@@ -56,6 +56,13 @@ def bound(
     -----
     RIGOROUS.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # `outward` opens what overflows
+        return _bound(graph, low, high, taken, linear)
+
+
+def _bound(
+    graph: Blocks, low: np.ndarray, high: np.ndarray, taken: dict[str, np.ndarray] | None, linear: bool
+) -> Bounds:
     columns = graph.columns
     known = Bounds(np.full(columns, -np.inf), np.full(columns, np.inf), {}, {})
     known.low[graph.spans[INPUT]], known.high[graph.spans[INPUT]] = low, high
@@ -99,6 +106,11 @@ def _interval(rows: Rows, known: Bounds) -> tuple[np.ndarray, np.ndarray]:
     plain = np.diff(rows.matrix.indptr) == 0  # constant rows are exact
     if rows.exact:
         below, above = np.where(plain, rows.offset, below), np.where(plain, rows.offset, above)
+    return outward(below, above)
+
+
+def outward(below: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds without NaN: where floats overflowed, nothing is known. A comparison with NaN would exclude everything."""
     return np.where(np.isnan(below), -np.inf, below), np.where(np.isnan(above), np.inf, above)
 
 
@@ -166,7 +178,7 @@ def _corner_values(op: Piecewise, below: np.ndarray, above: np.ndarray) -> tuple
     exact = ((slope == 0) | (np.abs(slope) == 1)) & ((shift == 0) | (slope == 0))
     room = np.where(exact, 0.0, 4 * UNIT * (np.abs(product) + np.abs(shift)) + TINY)
     with np.errstate(invalid="ignore"):
-        return points, value - room, value + room
+        return points, *outward(value - room, value + room)
 
 
 def possible(op: Choice, below: np.ndarray, above: np.ndarray) -> np.ndarray:
@@ -256,7 +268,7 @@ def _pulled_back(
     lost = lost + gamma(f.shape[1] + 8) * (np.abs(f) @ size + np.abs(shift))
     lower = value - lost * (1 + 1e-9) - TINY
     k = len(rows.offset[units])
-    return lower[:k], -lower[k:]
+    return outward(lower[:k], -lower[k:])
 
 
 def forms_back(

@@ -59,7 +59,9 @@ def half_spaces(graph: Blocks, known: Bounds, conditions: Conditions) -> HalfSpa
     constant = up @ shift[:k] + down @ shift[k:]
     bulk = spread @ size + up @ np.abs(shift[:k]) + down @ np.abs(shift[k:]) + np.abs(top)
     charge = (charge + gamma(terms + 6) * bulk) * (1 + 1e-9) + TINY
-    return HalfSpaces(up @ f[:k] + down @ f[k:], top - constant + charge)
+    rows, level = up @ f[:k] + down @ f[k:], top - constant + charge
+    known_ones = np.isfinite(rows).all(1) & ~np.isnan(level)  # what overflowed says nothing
+    return HalfSpaces(rows[known_ones], level[known_ones])
 
 
 def swept(half: HalfSpaces, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
