@@ -27,6 +27,7 @@ EXCEPT = {
     ("reproduce", "--device"): "makes its own models, on the CPU",
     ("verify", "--max-seconds"): "the checker is one file of the standard library and has no clock",
     ("bounds", "--threads"): "counts; no torch arithmetic",
+    ("run-count", "--threads"): "its processes take one each",
     ("info", "--threads"): "computes nothing but the check of the import",
     ("verify", "--threads"): "integers in one thread",
     ("verify", "--input-shape"): "the certificate says it",
@@ -35,7 +36,7 @@ EXCEPT = {
 ON_CPU = {
     *("certify", "verify", "bounds", "info", "lipschitz", "conv-spectrum", "moments", "moment-bounds", "noise"),
     *("class-probabilities", "fooling-map", "fooling-rate", "preimage", "preimage-of", "mixing"),
-    *("regions", "stream-regions", "count-regions"),
+    *("regions", "stream-regions", "count-regions", "run-count"),
 }
 CASTS = {"attack"}  # the others decide in float64, whatever the model's dtype
 

@@ -39,7 +39,10 @@ def test_the_example_studies_two_networks(example):
     result, folder = example
     page = Path(result.page).read_text(encoding="utf-8")
     assert "digits-mlp" in page and "digits-conv" in page
-    assert result.completeness == "complete"
+    results = [plica.load_result(path) for path in (folder / "results").rglob("*.npz")]
+    open_ = {type(r).__name__ for r in results if r.completeness != "complete"}
+    assert open_ <= {"PreimageResult", "MixingResult"}  # searches of whole preimages may end by their share of the time
+    assert result.completeness == ("budget reached" if open_ else "complete")
     assert sorted(p.name for p in (folder / "results").iterdir()) == ["digits-conv", "digits-mlp"]
     assert not list(folder.glob(".*"))  # nothing half-written is left
 
@@ -116,6 +119,8 @@ def test_the_same_seed_gives_the_same_results(tmp_path):
         report(module, images(module), out=tmp_path / name, input_shape=(16,), max_seconds=None)
     for first in sorted((tmp_path / "a").rglob("*.npz")):
         a, b = (plica.load_result(p) for p in (first, tmp_path / "b" / first.relative_to(tmp_path / "a")))
+        if "budget reached" in (a.completeness, b.completeness):
+            continue  # what a share of the time ends depends on the machine
         a, b = (r.to_dict() | {"header": None} for r in (a, b))
         assert json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
 

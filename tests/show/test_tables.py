@@ -47,7 +47,7 @@ def test_pictures(name, tmp_path):
         with pytest.raises(ArgumentError, match=f"{name} has no picture"):
             result.plot()
         return
-    options = {"shape": (2, 2, 3)} if name == "ImpostorResult" else {}
+    options = {"ImpostorResult": {"shape": (2, 2, 3)}, "MixingResult": {"shape": (1, 2)}}.get(name, {})
     figure = result.plot(**options)
     assert figure.axes
     assert save_plot(result, tmp_path / "p.png", **options).read_bytes().startswith(b"\x89PNG")

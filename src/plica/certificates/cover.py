@@ -257,7 +257,8 @@ class Cover:
         lines: dict[tuple[int, int], tuple[list, list]] = {}
         for weight, (word, *rest) in zip(ray.tolist(), p.kinds, strict=True):
             if word == "goal":
-                rows[rest[0]] = -whole(weight)
+                end = (self.goal.low if weight > 0 else self.goal.high)[rest[0]]
+                rows[rest[0]] = 0 if end is None else -whole(weight)  # the ray's other sign leans on missing ends
             elif word == "pair" and weight > 0:
                 edges[rest[0]][tuple(rest[1:])] = weight
             elif (word == "below" and weight > 0) or (word == "above" and weight < 0):

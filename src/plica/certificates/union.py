@@ -74,6 +74,7 @@ def _asked_again(net: Network, result: PreimageResult, x: Any, target: Any, prog
         if x is None:
             raise ArgumentError("certify: give the inputs X of the result, and the index of its own.")
         source = None if result.source == INPUT else result.source
+        x = np.reshape(x, net.input_shape)
         found = preimage(net, x, layer=result.layer, from_layer=source, domain=domain, progress=progress)
     elif target is None:
         raise ArgumentError(f"certify: the result is about {result.target}; give it as target, as preimage_of had it.")

@@ -128,7 +128,7 @@ def deep(width, depth, seed=7):
 def test_maps_are_within_their_error_of_the_exact_ones(width):
     """For any pattern, whether it has a cell or not."""
     engine, rng = _engine(deep(width, 6)), np.random.default_rng(0)
-    maps: FineMaps = engine.settler.fine.maps
+    maps: FineMaps = engine._settle().fine.maps
     last = len(engine.plan) - 1
     for words in rng.integers(0, 1 << 63, size=(12, last + 1)).astype(np.uint64) & np.uint64((1 << width) - 1):
         branches = engine.exact.branches(words, last)

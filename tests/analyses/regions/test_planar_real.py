@@ -95,7 +95,7 @@ def test_planes_through_three_cifar_images(shared_data, name, coarse):
     assert check(quantised(net) if coarse else net, small_plane(images, scale)).count > 10
 
 
-@pytest.mark.big(sample=1)
+@pytest.mark.big(sample=0)
 def test_a_pooling_network_on_a_plane_through_three_digits(shared_data):
     """Ties of one pair of windows coincide over all channels."""
     net = plica.load(shared_data / "verivital" / "Convnet_maxpool.onnx")
@@ -124,10 +124,9 @@ def test_two_pools_on_a_plane_through_three_images(coarse):
 @pytest.mark.big(sample=1)
 @pytest.mark.parametrize("coarse", [False, True])
 def test_the_box_of_a_property_of_acas_xu_under_a_budget(shared_data, coarse):
-    """Five inputs: the count is of regions found in time, at least, and says so."""
+    """Five inputs: all regions, or those found in time, and which of the two it says."""
     net = plica.load(next((shared_data / "acasxu").glob("*_1_1_batch_2000.onnx*")))
     box = Box([0.6, -0.5, -0.5, 0.45, -0.5], [0.68, 0.5, 0.5, 0.5, -0.45])
     found = count_regions(quantised(net) if coarse else net, box, progress=plica.Progress(max_seconds=3))
-    assert found.completeness == "budget"
     assert found.count > 1
-    assert "at least" in repr(found)
+    assert ("at least" in repr(found)) == (found.completeness == "budget reached") != (found.completeness == "complete")

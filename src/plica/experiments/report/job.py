@@ -16,7 +16,7 @@ from torch import nn
 from plica.core.network import Network
 from plica.core.progress import Progress
 from plica.core.result import Completeness, Result, Standing, weakest
-from plica.errors import ArgumentError
+from plica.errors import ArgumentError, BudgetReached
 from plica.experiments.digits import digits_conv, digits_mlp
 from plica.experiments.report.model import Job, image_shape, model_facts
 from plica.experiments.report.parts import PARTS
@@ -100,7 +100,7 @@ def report(
         if Completeness.INTERRUPTED in states:
             completeness = Completeness.INTERRUPTED
             break
-        if Completeness.BUDGET in states:
+        if Completeness.BUDGET in states or part.facts["ended"]:
             completeness = Completeness.BUDGET
     return _write(ReportData(_facts(jobs, start, seed, limit), tuple(parts)), folder, completeness)
 
@@ -137,18 +137,22 @@ def _first(images: ImageSet, limit: int) -> ImageSet:
 def _study(job: Job, progress: Progress) -> ModelPart:
     """Everything the report says about one model; every result is saved as soon as it is there."""
     done: list[Result] = []
-    timings = {}
+    timings: dict[str, float] = {}
+    ended: list[str] = []
     for n, part in enumerate(PARTS):
         start = time.monotonic()
         clock = progress.part(part.weight / sum(p.weight for p in PARTS[n:]))
-        for k, result in enumerate(part.compute(job, clock, tuple(done))):
-            done.append(_saved(job, result, f"{part.name}-{k}"))
-            if result.completeness is Completeness.INTERRUPTED:
-                break
+        try:
+            for k, result in enumerate(part.compute(job, clock, tuple(done))):
+                done.append(_saved(job, result, f"{part.name}-{k}"))
+                if result.completeness is Completeness.INTERRUPTED:
+                    break
+        except BudgetReached:  # what is done stays
+            ended.append(part.name)
         timings[part.name] = time.monotonic() - start
         if done and done[-1].completeness is Completeness.INTERRUPTED:
             break
-    return ModelPart(job.name, {**model_facts(job), "timings": timings}, tuple(done), image_shape(job))
+    return ModelPart(job.name, {**model_facts(job), "timings": timings, "ended": ended}, tuple(done), image_shape(job))
 
 
 def _saved(job: Job, result: Result, name: str) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -34,8 +35,8 @@ SHOWN = 2  # impostors kept per layer
 UNION_LAYERS = 3  # whose whole preimages are searched
 UNION_IMAGES = 4  # of different classes, whose preimages are
 PIECES = 50  # looked for in one of them
-EACH = 0.5  # seconds for one search
-READ = 2.0  # seconds for one search of nearest points, or of what a second network reads differently
+EACH, UNIONS = 0.5, 8.0  # seconds for one search, and for all
+READ, READS = 0.5, 12.0  # seconds for one search of nearest points or of what a second network reads, and for all
 INPUTS, UNITS = 1024, 4000  # above which whole preimages are not searched
 
 
@@ -106,14 +107,16 @@ def _out_of_reach(job: Job, layer: str, i: int, others: np.ndarray) -> np.ndarra
 
 def _unions(job: Job, progress: Progress, _: Done) -> Iterator[PreimageResult]:
     """Whole preimages of a few images: in free space for their kind, and within the range of the images."""
+    progress = _at_most(UNIONS, progress)
     for i in _different(job):
+        x = np.reshape(job.images.images[i], job.net.input_shape)
         for layer in _layers(job):
             for domain in (None, _range(job)):
                 if progress.seconds_left <= 0:
                     return
                 clock = Progress(max_seconds=min(EACH, progress.seconds_left), max_bytes=progress.max_bytes)
                 try:
-                    union = preimage(job.net, job.images.images[i], layer=layer, domain=domain, progress=clock)
+                    union = preimage(job.net, x, layer=layer, domain=domain, progress=clock)
                     found = union.result(PIECES)
                 except PlicaError:
                     continue  # does not fit, or no solver settles it: the others are shown
@@ -130,6 +133,7 @@ def _mixing(job: Job, progress: Progress, _: Done) -> Iterator[MixingResult]:
         return
     second = None if job.reference is None else job.reference[1]
     about = {"images": few, **({} if job.reference is None else {"reference": job.reference[0]})}
+    progress = _at_most(READS, progress)
     try:
         yield mixing(job.net, job.images.images, labels, layer=layers, extent="none", progress=progress.part(0.2))
         for n, layer in enumerate(layers):
@@ -142,6 +146,11 @@ def _mixing(job: Job, progress: Progress, _: Done) -> Iterator[MixingResult]:
                 return
     except PlicaError:
         return  # what does not fit: the section shows what there is
+
+
+def _at_most(seconds: float, progress: Progress) -> Progress:
+    """A budget that starts now."""
+    return replace(progress, max_seconds=min(seconds, progress.seconds_left), started=time.monotonic())
 
 
 def _layers(job: Job) -> list[str]:
@@ -182,8 +191,10 @@ def _union_lines(results: Done) -> Iterator[str]:
 
 def _mixing_lines(results: Done) -> Iterator[str]:
     for result in results:
-        if isinstance(result, MixingResult):  # the first is about all images, the others about a few
-            yield from (f"mixing at {line}" for line in result.summary().splitlines())
+        if isinstance(result, MixingResult):
+            few = result.header.get("images")
+            about = "mixing" if few is None else f"mixing of {len(few)} images"  # without a number: of all
+            yield from (f"{about} at {line}" for line in result.summary().splitlines())
 
 
 def _kind_lines(results: Done) -> Iterator[str]:

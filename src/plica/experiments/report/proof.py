@@ -32,12 +32,13 @@ Claimed = KindResult | ImpostorResult | DistortionResult | PreimageResult
 
 def _proofs(job: Job, progress: Progress, done: Done) -> Iterator[VerifyResult]:
     """Certificates of claims drawn at random, each checked against the model's file."""
+    X = np.reshape(job.images.images, (-1, *job.net.input_shape))
     for k, (result, index) in enumerate(_sample(job, done)):
         path = job.folder / "certificates" / job.name / f"{k}-{slug(result.layer or 'bound')}.json"
         try:
             progress.check()
             clock = Progress(max_seconds=min(EACH, progress.seconds_left), max_bytes=progress.max_bytes)
-            certify(result, job.net, job.images.images, path=path, index=index, progress=clock)
+            certify(result, job.net, X, path=path, index=index, progress=clock)
         except BudgetReached:
             if progress.seconds_left <= 0:
                 return
