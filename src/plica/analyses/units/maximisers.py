@@ -52,6 +52,11 @@ class MaximisersResult(Result):
     purity: np.ndarray
     baseline: np.ndarray
 
+    @property
+    def told(self) -> np.ndarray:
+        """Purity of the directions that tell images apart: a unit that is never on has no strongest image."""
+        return self.purity[self.values[:, 0] > self.values[:, -1]]
+
     def summary(self) -> str:
         """Purity against that of random images, and the strongest of the first directions."""
         d, top = self.images.shape

@@ -122,11 +122,11 @@ def _within(net: Network, images: np.ndarray) -> Network:
 
 def _lines(results: Done) -> Iterator[str]:
     for r in results:
-        if isinstance(r, MaximisersResult):
+        if isinstance(r, MaximisersResult) and len(r.told):
             mean, low, high = r.baseline
             words = "single units" if r.kind == "natural" else "random directions"
             yield (
-                f"{r.layer}: purity {r.purity.mean():.2f} of {words}, of random images {mean:.2f} "
+                f"{r.layer}: purity {r.told.mean():.2f} of {words}, of random images {mean:.2f} "
                 f"({low:.2f} to {high:.2f}) [{r.standing}, {r.completeness}]"
             )
 

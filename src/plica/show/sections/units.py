@@ -53,21 +53,16 @@ def _pairs(part: ModelPart) -> list[Pair]:
     found = part.of(MaximisersResult)
     other = {r.layer: r for r in found if r.kind == "gaussian"}
     pairs = [(r, other[r.layer]) for r in found if r.kind == "natural" and r.layer in other]
-    return [pair for pair in pairs if all(len(_purity(r)) for r in pair)]
-
-
-def _purity(result: MaximisersResult) -> np.ndarray:
-    """Purity of the directions that tell images apart: a unit that is never on has no strongest image."""
-    return result.purity[result.values[:, 0] > result.values[:, -1]]
+    return [pair for pair in pairs if all(len(r.told) for r in pair)]
 
 
 def _mean(result: MaximisersResult) -> float:
-    return float(_purity(result).mean())
+    return float(result.told.mean())
 
 
 def _gap(pair: Pair) -> tuple[float, float]:
     """Mean purity of units less that of random directions, and its standard error."""
-    a, b = (_purity(r) for r in pair)
+    a, b = (r.told for r in pair)
     spread = sum(float(v.var(ddof=1)) / len(v) if len(v) > 1 else 1.0 for v in (a, b))
     return float(a.mean() - b.mean()), math.sqrt(spread)
 
@@ -90,12 +85,12 @@ def _model(part: ModelPart) -> dict[str, Any]:
     pairs = _pairs(part)
     last = pairs[-1]
     header = ["layer", "units", "purity of units", "of random directions", "of random images", "from", "to"]
-    rows = [[a.layer, len(_purity(a)), *(f"{v:.4f}" for v in (_mean(a), _mean(b), *a.baseline))] for a, b in pairs]
-    dead = len(last[0].purity) - len(_purity(last[0]))
+    rows = [[a.layer, len(a.told), *(f"{v:.4f}" for v in (_mean(a), _mean(b), *a.baseline))] for a, b in pairs]
+    dead = len(last[0].purity) - len(last[0].told)
     return {
         "name": part.name, "slug": slug(part.name), "svg": _chart(pairs), "csv": csv_uri(header, rows),
         "csv_name": f"{slug(part.name)}-units.csv", "of": str(last[0].header.get("of", "label")),
-        "count": plural(len(_purity(last[0])), "unit"), "dead": dead, "top": last[0].images.shape[1],
+        "count": plural(len(last[0].told), "unit"), "dead": dead, "top": last[0].images.shape[1],
         "layer": last[0].layer, "strips": [*_strips(last[0], "unit"), *_strips(last[1], "random direction")],
         "templates": _templates(part), "equal": _equal(part),
     }  # fmt: skip
@@ -195,7 +190,7 @@ def _finding(data: ReportData) -> Iterator[Finding]:
                 f"{_mean(pair[0]):.2f}", f"purity of units, {_mean(pair[1]):.2f} of mixtures",
                 _sentence(part.name, pair),
                 f"What stimulates a unit tells {'more' if purer else 'no more'} than what stimulates a mixture.",
-                Markup(charts.spark(_purity(pair[0]), f"Purity of {plural(len(_purity(pair[0])), 'unit')}")),
+                Markup(charts.spark(pair[0].told, f"Purity of {plural(len(pair[0].told), 'unit')}")),
                 Standing(pair[0].standing), Completeness(pair[0].completeness), *LINK, 0.2,
             )  # fmt: skip
 
