@@ -39,6 +39,8 @@ def load_onnx(path: Path, input_shape: Sequence[int] | None = None) -> Network:
     constants: dict[str, Operand] = {t.name: checked_tensor(t, path) for t in model.graph.initializer}
     source, shape, batch = read_input(model, input_shape)
     builder = Builder(Graph(shape), fixed=batch == "one")
+    builder.at(source, "input")
+    builder.check_size(shape)
     if not batch and len(shape) > 1:
         builder.notice(f"The input has no batch axis: its first axis is fixed at {shape[0]}.")
     values = {**constants, source: Var(INPUT, shape, bool(batch))}

@@ -24,7 +24,7 @@ from plica.core.network import Graph
 from plica.errors import ModelError, PlicaError, ShapeError, UnsupportedLayer
 
 Pairs = tuple[tuple[int, int], ...]
-MAX_ENTRIES = 1 << 28  # of one value: 2 GiB as float64
+MAX_ENTRIES = 1 << 24  # of one value: 128 MiB as float64, and a file of a few bytes can ask for any size
 READS = (
     "Linear, Conv1d and Conv2d (also transposed), BatchNorm, ReLU, LeakyReLU, PReLU, ReLU6, Hardtanh, Hardsigmoid, "
     "Softshrink, clip, abs, max- and average-pooling, max, min, sort, sum, mean, residual connections, concatenation, "
@@ -103,7 +103,7 @@ class Builder:
         """Refuse a value of absurd size before it is made."""
         size = math.prod(int(n) for n in shape)
         if size > MAX_ENTRIES:
-            raise ShapeError(f"node {self.node!r} makes {size} numbers, more than plica takes for one value (2^28).")
+            raise ShapeError(f"node {self.node!r} makes {size} numbers, more than plica takes for one value (2^24).")
         if size < 1 or min((int(n) for n in shape), default=1) < 1:
             raise ShapeError(f"node {self.node!r} makes a value of shape {tuple(shape)}, which is empty.")
 
