@@ -100,7 +100,8 @@ def report(
         if Completeness.INTERRUPTED in states:
             completeness = Completeness.INTERRUPTED
             break
-        if Completeness.BUDGET in states or part.facts["ended"]:
+        planned = [r.completeness for r in part.results if "limit" not in r.header]  # see `preimages`
+        if Completeness.BUDGET in planned or part.facts["ended"]:
             completeness = Completeness.BUDGET
     return _write(ReportData(_facts(jobs, start, seed, limit), tuple(parts)), folder, completeness)
 

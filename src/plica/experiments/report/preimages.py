@@ -107,7 +107,7 @@ def _out_of_reach(job: Job, layer: str, i: int, others: np.ndarray) -> np.ndarra
 
 def _unions(job: Job, progress: Progress, _: Done) -> Iterator[PreimageResult]:
     """Whole preimages of a few images: in free space for their kind, and within the range of the images."""
-    progress = _at_most(UNIONS, progress)
+    whole, progress = progress, _at_most(UNIONS, progress)
     for i in _different(job):
         x = np.reshape(job.images.images[i], job.net.input_shape)
         for layer in _layers(job):
@@ -121,7 +121,8 @@ def _unions(job: Job, progress: Progress, _: Done) -> Iterator[PreimageResult]:
                 except PlicaError:
                     continue  # does not fit, or no solver settles it: the others are shown
                 where = "whole space" if domain is None else "range of the images"
-                yield replace(found, header={**found.header, "image": i, "domain": where})
+                header = {"image": i, "domain": where, **_limit(whole)}
+                yield replace(found, header={**found.header, **header})
                 if found.completeness is Completeness.INTERRUPTED:
                     return
 
@@ -133,7 +134,7 @@ def _mixing(job: Job, progress: Progress, _: Done) -> Iterator[MixingResult]:
         return
     second = None if job.reference is None else job.reference[1]
     about = {"images": few, **({} if job.reference is None else {"reference": job.reference[0]})}
-    progress = _at_most(READS, progress)
+    whole, progress = progress, _at_most(READS, progress)
     try:
         yield mixing(job.net, job.images.images, labels, layer=layers, extent="none", progress=progress.part(0.2))
         for n, layer in enumerate(layers):
@@ -141,7 +142,7 @@ def _mixing(job: Job, progress: Progress, _: Done) -> Iterator[MixingResult]:
                 job.net, job.images.images[few], labels[few], layer=layer, reference=second,
                 extent="nearest", max_seconds_each=READ, progress=progress.part(1 / (len(layers) - n)),
             )  # fmt: skip
-            yield replace(found, header={**found.header, **about})
+            yield replace(found, header={**found.header, **about, **_limit(whole)})
             if found.completeness is Completeness.INTERRUPTED:
                 return
     except PlicaError:
@@ -151,6 +152,11 @@ def _mixing(job: Job, progress: Progress, _: Done) -> Iterator[MixingResult]:
 def _at_most(seconds: float, progress: Progress) -> Progress:
     """A budget that starts now."""
     return replace(progress, max_seconds=min(seconds, progress.seconds_left), started=time.monotonic())
+
+
+def _limit(progress: Progress) -> dict[str, str]:
+    """Of a search that ends by the section's own limit, which is part of the plan, while the report has time left."""
+    return {"limit": "seconds a search"} if progress.seconds_left > 0 else {}
 
 
 def _layers(job: Job) -> list[str]:
