@@ -10,7 +10,7 @@ import numpy as np
 
 from plica.analyses.regions.planar_rows import FormBound, Rows
 from plica.analyses.regions.planar_state import Chunk, Polygons, Waiting
-from plica.errors import ArgumentError, DataError
+from plica.analyses.regions.solid_frontier import check_mark, read_arrays, write_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +44,7 @@ class PlanarFrontier:
         ArgumentError
             For another network or domain.
         """
-        if self.mark != mark:
-            raise ArgumentError("resume: this frontier belongs to another network or domain; count from the start.")
+        check_mark(self.mark, mark)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as plain arrays, for `of`."""
@@ -74,8 +73,7 @@ class PlanarFrontier:
 
     def save(self, path: str | Path) -> None:
         """Write everything to an .npz file of arrays."""
-        with Path(path).open("wb") as file:
-            np.savez(file, allow_pickle=False, **self.arrays())
+        write_arrays(path, self.arrays())
 
     @classmethod
     def load(cls, path: str | Path) -> PlanarFrontier:
@@ -86,11 +84,7 @@ class PlanarFrontier:
         DataError
             When the file holds something else.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls.of(dict(file))
-        except (KeyError, ValueError, TypeError, EOFError) as error:
-            raise DataError(f"{path} is not a saved frontier ({error}).") from error
+        return read_arrays(path, cls.of)
 
 
 def _arrays_of(waiting: Waiting) -> dict[str, np.ndarray]:

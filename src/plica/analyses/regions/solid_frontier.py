@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from plica.analyses.regions.solid_exact import Point
 from plica.analyses.regions.solid_rows import RowCell, packed, unpacked
 from plica.core.network import Network
 from plica.errors import ArgumentError, DataError
+
+F = TypeVar("F")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +54,7 @@ class Frontier:
         ArgumentError
             For another network or domain.
         """
-        if self.mark != mark:
-            raise ArgumentError("resume: this frontier belongs to another network or domain; count from the start.")
+        check_mark(self.mark, mark)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as plain arrays, for `of`."""
@@ -80,8 +82,7 @@ class Frontier:
 
     def save(self, path: str | Path) -> None:
         """Write everything to an .npz file of arrays."""
-        with Path(path).open("wb") as file:
-            np.savez(file, allow_pickle=False, **self.arrays())
+        write_arrays(path, self.arrays())
 
     @classmethod
     def load(cls, path: str | Path) -> Frontier:
@@ -92,11 +93,28 @@ class Frontier:
         DataError
             When the file holds something else.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls.of(dict(file))
-        except (KeyError, ValueError, TypeError, EOFError) as error:
-            raise DataError(f"{path} is not a saved frontier ({error}).") from error
+        return read_arrays(path, cls.of)
+
+
+def check_mark(own: str, mark: str) -> None:
+    """Refuse a frontier of another network or domain."""
+    if own != mark:
+        raise ArgumentError("resume: this frontier belongs to another network or domain; count from the start.")
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a frontier's arrays."""
+    with Path(path).open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def read_arrays(path: str | Path, of: Callable[[Mapping[str, np.ndarray]], F]) -> F:
+    """The frontier that `of` makes of the arrays of a file, or a `DataError`."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return of(dict(file))
+    except (KeyError, ValueError, TypeError, EOFError) as error:
+        raise DataError(f"{path} is not a saved frontier ({error}).") from error
 
 
 def mark_of(net: Network, rows: tuple[Point, ...]) -> str:
