@@ -71,6 +71,7 @@ OPTIONS = {
     "fooling_rate": {"variance": 0.1},
     "fooling_map": {"variance": 0.1, "window": 2},
     "min_distortion": {"y": np.arange(INPUTS) % 3, "box": [-4.0, 4.0]},
+    "certified_radius": {"norm": 2.0, "box": [-4.0, 4.0]},
 }
 
 

@@ -78,6 +78,7 @@ ANALYSES = {
         "plica.jobs.table:join_distortions",
         each=("y",),
     ),
+    "certified_radius": Analysis("plica.jobs.table:radius_of", ("radius", "label", "right", "done"), each=("y",)),
 }
 
 
@@ -138,13 +139,37 @@ def distortion_of(net: Any, X: Any, *, y: Any = None, norm: float = 2.0, targets
         Smallest and largest value that an input may have.
     """
     from plica.analyses.adversarial import min_distortion
+
+    limits = _box(net, box)
+    return min_distortion(net, X, y, norm=norm, targets=targets, box=limits, exact=exact, seed=seed, progress=progress)
+
+
+def radius_of(net: Any, X: Any, *, y: Any = None, norm: float = 2.0, box: Sequence[float] | None = None,
+              progress: Progress | None = None) -> Any:  # fmt: skip
+    """`plica.certified_radius` with the box as two numbers.
+
+    Parameters
+    ----------
+    net, X, y, norm, progress
+        As there.
+    box : two numbers, optional
+        Smallest and largest value that an input may have.
+    """
+    from plica.analyses.adversarial.certified import certified_radius
+
+    return certified_radius(net, X, y, norm=norm, box=_box(net, box), progress=progress)
+
+
+def _box(net: Any, box: Sequence[float] | None) -> Any:
+    """The same two limits for all coordinates of an input, as a domain."""
     from plica.core.domain import Box
 
-    if box is not None and np.shape(box) != (2,):
+    if box is None:
+        return None
+    if np.shape(box) != (2,):
         raise ArgumentError(f"box = {box}: give the smallest and the largest value of an input, such as [0, 1].")
     size = int(np.prod(net.input_shape))
-    limits = None if box is None else Box(np.full(size, box[0]), np.full(size, box[1]))
-    return min_distortion(net, X, y, norm=norm, targets=targets, box=limits, exact=exact, seed=seed, progress=progress)
+    return Box(np.full(size, box[0]), np.full(size, box[1]))
 
 
 def compute(name: str, net: Any, X: np.ndarray, start: int, options: dict[str, Any], progress: Progress) -> Result:
