@@ -157,10 +157,10 @@ def test_time_that_ends_while_vertices_are_compared_leaves_the_cells(monkeypatch
     assert whole.decided > 0
     seen, real = [], planar_mesh._merged
 
-    def late(engine, mesh):
+    def late(engine, mesh, order):
         seen.append(len(mesh.vertices))
         engine.progress = Progress(max_seconds=0.0)
-        return real(engine, mesh)
+        return real(engine, mesh, order)
 
     monkeypatch.setattr(planar_mesh, "_merged", late)
     found = regions(net, BOX)

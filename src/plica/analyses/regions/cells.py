@@ -8,8 +8,8 @@ import numpy as np
 
 from plica.analyses.regions import facets
 from plica.analyses.regions.planar_engine import Engine
-from plica.analyses.regions.planar_join import makers, outlines
-from plica.analyses.regions.planar_mesh import Mesh, mesh_of
+from plica.analyses.regions.planar_join import outlines
+from plica.analyses.regions.planar_mesh import Mesh, index_type, mesh_of
 from plica.analyses.regions.planar_state import Found
 from plica.analyses.regions.result import packed, unpacked
 from plica.analyses.regions.solid import SolidRegions
@@ -50,15 +50,14 @@ class Listed:
 
 
 def listed_plane(engine: Engine, found: list[Found]) -> Listed:
-    """Polygons of the planar engine."""
+    """Polygons of the planar engine; the list is emptied."""
     mesh = mesh_of(engine, found)
     units = tuple(stage.count for stage in engine.plan)
     codes, bits = _codes(engine, mesh, units)
     areas, ends = outlines(mesh.vertices, mesh.corners, mesh.first)
-    layers, owners = makers(mesh.label, *_owners(engine))
     return Listed(
         engine.plan, units, codes, bits, mesh.vertices, mesh.error, mesh.first, mesh.corners, mesh.first,
-        np.arange(0, 2 * len(mesh.corners) + 1, 2), ends, layers, owners, areas, mesh.whole,
+        np.arange(0, ends.size + 1, 2, dtype=index_type(ends.size)), ends, mesh.layers, mesh.units, areas, mesh.whole,
     )  # fmt: skip
 
 
@@ -76,23 +75,6 @@ def _codes(engine: Engine, mesh: Mesh, units: tuple[int, ...]) -> tuple[np.ndarr
         parts.append(words[:, at : at + (count + 7) // 8])
         at += (count + 63) // 64 * 8
     return np.concatenate(parts, axis=1), (1,) * len(units)
-
-
-def _owners(engine: Engine) -> tuple[np.ndarray, np.ndarray]:
-    """Units of all forms, stage after stage, and where every stage's begin.
-
-    Sides of a stage of groups are called after a candidate among the values that the node reads, not after a form.
-    """
-    parts = []
-    for stage in engine.plan:
-        if stage.binary:
-            parts.append(stage.unit)
-        else:
-            group = np.full(int(stage.plus.max(initial=-1)) + 1, -1)
-            group[stage.plus] = np.repeat(stage.unit, np.diff(stage.start))
-            parts.append(group)
-    start = np.cumsum([0, *(len(p) for p in parts)])
-    return np.concatenate([np.zeros(0, np.int64), *parts]), start
 
 
 def listed_solid(net: Network, solid: SolidRegions) -> Listed:

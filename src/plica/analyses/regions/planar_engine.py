@@ -48,6 +48,7 @@ from plica.errors import BudgetReached, SolverError
 
 CHUNK = 1024
 CHUNK_BYTES = 1 << 24
+KEPT_BYTES = 1 << 23  # more than any array of a small chunk
 BENDS = 8  # rows are carried over a choice where cells fall into fewer parts than units / BENDS
 
 
@@ -91,6 +92,10 @@ class Engine:
         self.settler: Settler | None = None  # made when floats leave something open for the first time
         widest = max((bytes_per_vertex(net, stage) for stage in self.plan), default=1)
         self.chunk = max(32, min(CHUNK, CHUNK_BYTES // (12 * widest)))
+        # A C library that gives freed memory back at once makes every chunk pay for fresh pages (3 us each under a
+        # hypervisor). glibc keeps twice what the largest block took that was ever freed (mallopt(3)); this one is not
+        # touched, so it takes no memory itself.
+        np.empty(KEPT_BYTES, np.uint8)
         self.items: list[Item | Waiting] = [Item(first_split(net, window, radius), slice(0, 1))]
 
     # --- the loop -----------------------------------------------------------------------------------------------

@@ -5,23 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, uint64
 
-from plica.analyses.regions.planar_kernels import FAST, NONE
+from plica.analyses.regions.planar_kernels import FAST, NONE, UNIT
 from plica.analyses.regions.planar_split import mix
 
 
 @njit(**FAST)
-def numbered(keys):
+def numbered(keys, seat):
     """Number equal keys alike, in order of appearance: the number of each entry, and where each number came first.
 
-    Open addressing with linear steps (Knuth, The Art of Computer Programming 3, s. 6.4, algorithm L).
+    `seat`: -1 everywhere, 2^k of them, more than there are keys, of a type that holds their numbers. Open addressing with linear steps (Knuth, The Art of Computer Programming 3, s. 6.4, algorithm L).
     """
-    n = len(keys)
-    bits = 4
-    while (1 << bits) < 2 * n:
-        bits += 1
-    mask = (1 << bits) - 1
-    seat = np.full(1 << bits, -1)
-    number, chosen, count = np.empty(n, np.int64), np.empty(n, np.int64), 0
+    n, mask = len(keys), len(seat) - 1
+    number, chosen, count = np.empty(n, seat.dtype), np.empty(n, seat.dtype), 0
     for i in range(n):
         at = np.int64(mix(keys[i]) & uint64(mask))
         while seat[at] >= 0 and keys[chosen[seat[at]]] != keys[i]:
@@ -42,12 +37,22 @@ def renumber(index, number, before, corners):
 
 
 @njit(**FAST)
+def settled(X, chosen, before, vertices, error):
+    """Places of the chosen vertices of a chunk, and bounds of their distance to the exact ones."""
+    for i in range(len(chosen)):
+        v = chosen[i] - before
+        x, y = X[v, 0], X[v, 1]
+        vertices[i, 0], vertices[i, 1] = x, y
+        error[i] = X[v, 2] + X[v, 4] + 4.0 * UNIT * max(abs(x), abs(y))
+
+
+@njit(**FAST)
 def outlines(vertices, corners, first):
     """Areas of polygons, each from its own first corner, and both ends of every side.
 
     Rounding can make the sum of a tiny area negative; the exact area is not, so zero is nearer to it.
     """
-    areas, ends = np.empty(len(first) - 1), np.empty(2 * len(corners), np.int64)
+    areas, ends = np.empty(len(first) - 1), np.empty(2 * len(corners), corners.dtype)
     for c in range(len(first) - 1):
         a, b = first[c], first[c + 1]
         x0, y0 = vertices[corners[a], 0], vertices[corners[a], 1]
@@ -61,11 +66,10 @@ def outlines(vertices, corners, first):
 
 
 @njit(**FAST)
-def makers(label, owner, start):
-    """Stage and unit behind every side, -1 for sides of the domain; `owner[start[stage] + form]` is the unit."""
-    layers, units = np.full(len(label), -1), np.full(len(label), -1)
+def makers(label, owner, start, layers, units):
+    """Fill in stage and unit behind every side, -1 for the window's; `owner[start[stage] + form]` is the unit."""
     for i in range(len(label)):
+        layers[i], units[i] = -1, -1
         if label[i] >= 0:
             stage = label[i] >> 48
             layers[i], units[i] = stage, owner[start[stage] + ((label[i] >> 24) & NONE)]
-    return layers, units

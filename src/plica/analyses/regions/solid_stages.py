@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plica.core.choice import Choice, MaxOver, Piecewise
+from plica.core.choice import MaxOver, Piecewise
 from plica.core.exact import columns as exact
 from plica.core.network import INPUT, Network, Node
 from plica.core.pattern import UNIT, Ball, affine_ball, direct_convolutions, freeze_ball
@@ -85,7 +85,7 @@ def stages(net: Network) -> tuple[Stage, ...]:
     before: list[Node] = []
     first = 0
     for i, node in enumerate(net.nodes):
-        if not isinstance(node.op, Choice):
+        if not isinstance(node.op, (Piecewise, MaxOver)):
             before.append(node)
             continue
         keep = frozenset(name for later in net.nodes[i + 1 :] for name in later.inputs)
