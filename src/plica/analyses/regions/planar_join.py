@@ -13,7 +13,8 @@ from plica.analyses.regions.planar_split import mix
 def numbered(keys, seat):
     """Number equal keys alike, in order of appearance: the number of each entry, and where each number came first.
 
-    `seat`: -1 everywhere, 2^k of them, more than there are keys, of a type that holds their numbers. Open addressing with linear steps (Knuth, The Art of Computer Programming 3, s. 6.4, algorithm L).
+    `seat`: -1 everywhere, 2^k of them, more than there are keys, of a type that holds their numbers. Open addressing
+    with linear steps (Knuth, The Art of Computer Programming 3, s. 6.4, algorithm L).
     """
     n, mask = len(keys), len(seat) - 1
     number, chosen, count = np.empty(n, seat.dtype), np.empty(n, seat.dtype), 0
