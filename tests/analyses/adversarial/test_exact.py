@@ -14,6 +14,7 @@ from plica.analyses.adversarial.exact.bounds import Domain, ball, bound
 from plica.analyses.adversarial.exact.dual import Multipliers, by_default, halfspace
 from plica.analyses.adversarial.exact.kernels import distance, least
 from plica.analyses.adversarial.exact.points import length, proven_margins, value
+from plica.analyses.adversarial.exact.program import PULLS, Rows, nearest
 from plica.analyses.adversarial.exact.smallest import aims
 from plica.core.progress import Progress
 from plica.errors import ArgumentError, DataError, ShapeError
@@ -104,6 +105,24 @@ def _shaken(given, rng):
     """Other multipliers, as wrong as solvers could ever be."""
     shake = [tuple(np.abs(p + rng.normal(size=p.shape)) for p in group) for group in (given.above, given.below)]
     return Multipliers(given.margins, *shake, tuple(rng.normal(size=p.shape) for p in given.bounds))
+
+
+def test_rows_that_contradict_each_other_get_multipliers_that_say_so():
+    """More inputs than rows, so that the program is one over the space of the rows."""
+    rng = np.random.default_rng(0)
+    basis = rng.normal(size=(3, 300))
+    basis /= np.sqrt((basis**2).sum(1))[:, None]
+    G = np.array([[1.0, 0, 0], [-1.0, 0, 0], [0, 1.0, 0], [0, 0, -1.0]])
+    h, kinds = np.array([-0.2, -0.1, 5.0, 5.0]), np.zeros(4, dtype=np.int64)  # z <= -0.2 and z >= 0.1
+    of = Rows(G, h, np.ones(4), np.zeros(0), np.zeros(0), kinds, kinds, kinds, basis)
+    domain = Domain(np.full(300, -1.0), np.full(300, 1.0), 2.0, 1.0, np.zeros(300), 0.0)
+    weight, point = nearest(of, domain)
+    assert point is None and (weight >= 0).all()
+    w, beta = -(weight @ G) @ basis, -float(weight @ h)  # rows added up: w.d >= beta
+    assert distance(w, beta, domain.lower, domain.upper, 2.0) > 10 * domain.radius
+    assert abs(weight.sum() - max(PULLS)) < 1
+    loose = Rows(G, np.array([0.2, 0.1, 5.0, 5.0]), np.ones(4), np.zeros(0), np.zeros(0), kinds, kinds, kinds, basis)
+    assert np.abs(nearest(loose, domain)[1]).max() < 1e-9
 
 
 def test_known_answers():

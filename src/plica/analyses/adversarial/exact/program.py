@@ -22,6 +22,7 @@ FAR = 1e30
 CURVE = 1e-5  # second derivative given to the outputs of units, which the objective leaves free
 ACTIVE, BELOW = 1, 2  # daqp's marks of a row that is met with equality, and of one that is so at its lower side
 PULLS = (10.0, 1e3)  # prices of broken rows, where the rows contradict each other
+LOOSE, MOST = 1e-3, 1e6  # second derivative of the amount by which they are broken, and its largest value
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +200,10 @@ def nearest(of: Rows, domain: Domain, near: np.ndarray | None = None) -> tuple[n
         found = _turned(of, domain, near)
         if found is not None:
             return found
+        for price in reversed(PULLS):
+            found = _turned(of, domain, near, price)
+            if found is not None:
+                return found[0], None
     G = of.full
     curve = np.full(G.shape[1], CURVE)
     curve[:n] = 1.0
@@ -215,40 +220,49 @@ def _stretched(
     """Multipliers where rows contradict each other: all may be broken by one amount, at a price."""
     low, high = ends
     A = np.hstack([G, -np.ones((len(of.h), 1))])
-    curve, weight = np.append(curve, 1e-3), np.zeros(len(of.h))
+    curve, weight = np.append(curve, LOOSE), np.zeros(len(of.h))
     cost = np.zeros(len(curve))
     for price in PULLS:
         cost[-1] = price * max(1.0, domain.radius)
-        top = np.concatenate([high, [1e6], of.h])
+        top = np.concatenate([high, [MOST], of.h])
         _, found, flag = _daqp(curve, cost, A, np.append(low, 0.0), top)
         if flag > 0:
             weight = np.maximum(found[len(curve) :], 0.0)
     return weight
 
 
-def _turned(of: Rows, domain: Domain, near: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
+def _turned(
+    of: Rows, domain: Domain, near: np.ndarray | None, price: float | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
     """The same with many inputs: those at their bounds are fixed, the others turned into the space of the rows.
 
     Inputs that the multipliers push out of the box are fixed there in the next round. The multipliers of every round
-    are sound; those of the last are returned. The first round fixes the inputs at which `near` is at its bounds.
+    are sound; those of the last are returned. The first round fixes the inputs at which `near` is at its bounds. With
+    a price all rows may be broken by one amount.
     """
     n, fixed = len(domain.lower), np.zeros(len(domain.lower), dtype=bool)
     basis = of.G[:, :n] if of.basis is None else of.basis
     k = n if of.basis is None else len(basis)
     T, H, at, found = None if of.basis is None else of.G[:, :k], of.G[:, k:], np.zeros(n), None
+    ends, extra = (of.low, of.high), 0.0
+    if price is not None:
+        H, ends = np.hstack([H, -np.ones((len(of.h), 1))]), (np.append(of.low, 0.0), np.append(of.high, MOST))
+        extra = price * max(1.0, domain.radius)
     if near is not None:
         at = np.clip(near, domain.lower, domain.upper)
         fixed = (at == domain.lower) | (at == domain.upper)
     for _ in range(8):
         turned = _factor(basis[:, ~fixed])
         r = turned.shape[1]
-        curve = np.full(r + H.shape[1], CURVE)
+        curve, cost = np.full(r + H.shape[1], CURVE), np.zeros(r + H.shape[1])
         curve[:r] = 1.0
+        if price is not None:
+            curve[-1], cost[-1] = LOOSE, extra
         gone = basis[:, fixed] @ at[fixed]
         right = of.h - (gone if T is None else T @ gone)
-        low, high = np.concatenate([np.full(r, -FAR), of.low]), np.concatenate([np.full(r, FAR), of.high])
+        low, high = np.concatenate([np.full(r, -FAR), ends[0]]), np.concatenate([np.full(r, FAR), ends[1]])
         A = np.hstack([turned if T is None else T @ turned, H])
-        _, found, flag = _daqp(curve, np.zeros(len(curve)), A, low, np.append(high, right), found)
+        _, found, flag = _daqp(curve, cost, A, low, np.append(high, right), found)
         if flag <= 0:
             return None
         weight = np.maximum(found[len(curve) :], 0.0)
