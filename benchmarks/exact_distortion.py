@@ -7,9 +7,9 @@
 
 The networks digits 64-64-64-10 and MNIST 784-64-64-10 are trained here; DATA holds mnist.npz. "mnist" is trained for 4
 epochs at rate 1e-3 in batches of 128; "mnist-fast" at 2e-3 in batches of 64, whose proofs take far longer. All get the
-same misclassified point as an upper bound. HiGHS' program has one binary per unit that interval bounds leave open; it is for
-the norms inf and 1 (HiGHS solves no quadratic programs with integers), Marabou (PyPI, maraboupy 2.0.0) for inf. Their
-answers are floats within tolerances, and are asserted to agree; this library's are proven.
+same misclassified point as an upper bound. HiGHS' program has one binary per unit that interval bounds leave open; it
+is for the norms inf and 1 (HiGHS solves no quadratic programs with integers), Marabou (PyPI, maraboupy 2.0.0) for inf.
+Their answers are floats within tolerances, and are asserted to agree; this library's are proven.
 """
 
 from __future__ import annotations

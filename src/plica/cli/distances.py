@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from plica.loaders.images import ImageSet
 
 Norm = Annotated[str, typer.Option(help="Norm of the distance: 2, inf or 1.")]
-BallNorm = Annotated[str, typer.Option("--norm", help="Norm of the balls: 2 or inf.")]
+BallNorm = Annotated[str, typer.Option("--norm", help="Norm of the balls: 2, inf or 1.")]
 Radii = Annotated[str, typer.Option(help="Sizes of the balls, in the network's pixels.", metavar="R,R")]
 Samples = Annotated[int, typer.Option(help="Points in each ball.", min=1)]
+Sphere = Annotated[bool, typer.Option("--sphere/--ball", help="Draw from the surface of the balls.")]
 Others = Annotated[Path, typer.Option(help="Result of plica attack on the same images, saved with --out.")]
 Starts = Annotated[bool, typer.Option("--from-images/--from-middle", help="Also climb from the strongest image.")]
 
@@ -77,6 +78,7 @@ def error_rate(
     radii: Radii,
     norm: BallNorm = "2",
     samples: Samples = 1000,
+    sphere: Sphere = False,
     lower: Lower = None,
     upper: Upper = None,
     split: opt.Split = "test",
@@ -101,7 +103,7 @@ def error_rate(
     opened = ModelOptions(model, input_shape, trust_pickle, device, threads)
     read = DataOptions(data, split, scale, mean, std, layout, labels, limit)
     given: dict[str, Any] = {"norm": _norm(norm), "radii": numbers(radii, "--radii") or ()}
-    given |= {"samples": samples, "seed": seed}
+    given |= {"samples": samples, "sphere": sphere, "seed": seed}
     net, images = open_both(opened, read)
     box = pixel_box(images, lower, upper, at_layer=False)
     with progress(max_seconds) as watch:

@@ -10,6 +10,7 @@ from torch import nn
 
 import plica
 from plica.analyses.adversarial import error_rate
+from plica.analyses.adversarial.often import directions
 from plica.errors import ArgumentError, DataError
 from zoo import KINDS, build, random_net
 
@@ -46,6 +47,34 @@ def test_cubes_and_boxes():
     assert kept.rate[0, 0] == 0 and kept.none.all()  # the box holds no such point, proven
     moved = error_rate(net, np.zeros((1, 2)), radii=[1.0], norm=math.inf, samples=20000, box=plica.Box(-1, 0.75))
     assert abs(moved.rate[0, 0] - _clipped()) < 0.015
+
+
+SHARES = {  # of the coordinate above t: in the unit ball, and on its surface
+    1.0: (lambda t, d: (1 - t) ** d / 2, lambda t, d: (1 - t) ** (d - 1) / 2),
+    2.0: (
+        lambda t, d: special.betainc((d + 1) / 2, 0.5, 1 - t**2) / 2,
+        lambda t, d: special.betainc((d - 1) / 2, 0.5, 1 - t**2) / 2,
+    ),
+    math.inf: (lambda t, d: (1 - t) / 2, lambda t, d: 1 / (2 * d) + (1 - 1 / d) * (1 - t) / 2),
+}
+
+
+@pytest.mark.parametrize("norm", SHARES)
+@pytest.mark.parametrize("sphere", [False, True])
+@pytest.mark.parametrize("d", [2, 3, 9])
+def test_balls_and_spheres_of_every_norm(norm, sphere, d):
+    w = np.zeros(d)
+    w[d // 2] = -1.0
+    net = plica.load(plane(w.tolist(), 0.25), (d,))
+    found = error_rate(net, np.zeros((1, d)), radii=[0.2, 1.0, 2.5], norm=norm, sphere=sphere, samples=20000)
+    for k, radius in enumerate(found.radii[1:], 1):
+        share = SHARES[norm][sphere](0.25 / radius, d)
+        assert abs(found.rate[0, k] - share) <= 5 * math.sqrt(share / 20000)
+    assert found.none.tolist() == [[True, False, False]] and found.sphere is sphere
+    assert ("on each sphere" in found.summary()) is sphere
+    steps = directions(500, d, norm, torch.Generator().manual_seed(1), sphere=sphere)
+    size = torch.linalg.vector_norm(steps, ord=norm, dim=1)
+    assert (size <= 1 + 1e-12).all() and bool((size > 1 - 1e-12).all()) is sphere
 
 
 def _clipped():
@@ -95,7 +124,7 @@ def test_budgets_leave_nan():
         ({"radii": []}, "radii"),
         ({"radii": [-1.0]}, "radii"),
         ({"radii": [math.nan]}, "radii"),
-        ({"norm": 1.0}, "norm"),
+        ({"norm": 3.0}, "norm"),
         ({"samples": 0}, "samples"),
     ],
 )

@@ -47,6 +47,8 @@ class ErrorRateResult(Result):
     label : ndarray of int, shape (n,)
     norm : float
     samples, seed : int
+    sphere : bool
+        Whether the perturbations have exactly the length `radii`.
     """
 
     radii: np.ndarray
@@ -62,11 +64,13 @@ class ErrorRateResult(Result):
     norm: float
     samples: int
     seed: int
+    sphere: bool = False
 
     def summary(self) -> str:
         """A line per radius."""
         norm, proven = f"{self.norm:g}-norm", "; proven to be 0 for"
-        lines = [f"{len(self.label)} inputs, {self.samples} points in each ball ({norm})"]
+        where = "on each sphere" if self.sphere else "in each ball"
+        lines = [f"{len(self.label)} inputs, {self.samples} points {where} ({norm})"]
         for k, radius in enumerate(self.radii):
             known = ~np.isnan(self.rate[:, k])
             if not known.any():
@@ -88,6 +92,7 @@ def error_rate(
     norm: float = 2.0,
     box: Box | None = None,
     samples: int = 1000,
+    sphere: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ErrorRateResult:
@@ -103,13 +108,16 @@ def error_rate(
         Their classes; by default those that the model gives.
     radii : sequence of float
         Sizes, 0 or more.
-    norm : {2, inf}
+    norm : {2, inf, 1}
         Of the balls.
     box : Box, optional
         Points are moved into the box, coordinate by coordinate, which brings none of them farther from an input in the
         box. By default the model's own box, and no limit without one.
     samples : int
         Points per input and radius.
+    sphere : bool
+        Draw uniformly from the surface of the balls instead: changes of exactly this length (before they are moved
+        into the box).
     seed : int
     progress : Progress, optional
         A budget or an interrupt leaves NaN where no points were drawn.
@@ -150,8 +158,10 @@ def error_rate(
     safe = _certified(problem, norm, label, watch)
     counts = np.full((len(label), len(sizes)), -1)
     none = (sizes[None] <= safe[:, None]) & (safe[:, None] > 0)
+    if sphere:
+        none &= sizes[None] < safe[:, None]  # the proof is of what is nearer
     problem.progress = watch
-    state = _count(problem, sizes, (float(norm), samples, seed), none, counts)
+    state = _count(problem, sizes, (float(norm), samples, seed, sphere), none, counts)
     rate = np.where(counts >= 0, counts / samples, np.nan)
     low, high = _interval(counts, samples, none)
     with np.errstate(invalid="ignore"):
@@ -159,7 +169,7 @@ def error_rate(
     mean, error = _mean(rate)
     return ErrorRateResult(
         Standing.ESTIMATE, state, {"seconds": time.monotonic() - began}, sizes, rate, low, high, spread, none, mean,
-        error, safe, label, float(norm), samples, seed,
+        error, safe, label, float(norm), samples, seed, sphere,
     )  # fmt: skip
 
 
@@ -167,8 +177,8 @@ def _checked(radii: Sequence[float] | np.ndarray, norm: float, samples: int) -> 
     sizes = np.asarray(radii, dtype=np.float64).reshape(-1)
     if not len(sizes) or not np.isfinite(sizes).all() or (sizes < 0).any():
         raise ArgumentError(f"radii = {radii!r}; give one or more finite numbers of at least 0.")
-    if not isinstance(norm, (int, float)) or float(norm) not in (2.0, math.inf):
-        raise ArgumentError(f"norm = {norm!r}; balls are of the norms 2 and float('inf').")
+    if not isinstance(norm, (int, float)) or float(norm) not in (2.0, math.inf, 1.0):
+        raise ArgumentError(f"norm = {norm!r}; balls are of the norms 2, float('inf') and 1.")
     if not isinstance(samples, int) or samples < 1:
         raise ArgumentError(f"samples = {samples!r}; give a whole number of at least 1.")
     return sizes
@@ -186,7 +196,7 @@ def _certified(problem: Problem, norm: float, label: np.ndarray, watch: Progress
 
 def _count(problem: Problem, sizes: np.ndarray, how: tuple, none: np.ndarray, counts: np.ndarray) -> Completeness:
     """Errors of every input and radius, written into `counts`."""
-    norm, samples, seed = how
+    norm, samples, seed, sphere = how
     watch, (low, high) = problem.progress, problem.box
     try:
         for i in range(len(counts)):
@@ -195,7 +205,7 @@ def _count(problem: Problem, sizes: np.ndarray, how: tuple, none: np.ndarray, co
             draw = torch.Generator().manual_seed(seed * 1_000_003 + i)
             todo = np.flatnonzero(~none[i])
             for first in range(0, samples if len(todo) else 0, BATCH):
-                steps = directions(min(BATCH, samples - first), problem.x.shape[1], norm, draw)
+                steps = directions(min(BATCH, samples - first), problem.x.shape[1], norm, draw, sphere=sphere)
                 steps = steps.to(problem.x)
                 for k in todo:
                     points = torch.minimum(torch.maximum(problem.x[i] + float(sizes[k]) * steps, low), high)
@@ -207,13 +217,25 @@ def _count(problem: Problem, sizes: np.ndarray, how: tuple, none: np.ndarray, co
     return Completeness.COMPLETE
 
 
-def directions(count: int, d: int, norm: float, draw: torch.Generator) -> Tensor:
-    """Uniform points of the unit ball, shape (count, d), float64."""
+def directions(count: int, d: int, norm: float, draw: torch.Generator, *, sphere: bool = False) -> Tensor:
+    """Uniform points of the unit ball or of its surface, shape (count, d), float64.
+
+    In the norms 2 and 1 independent normal and Laplace variables, divided by their norm, are uniform on the surface
+    (Schechtman and Zinn 1990, "On the volume of the intersection of two L_p^n balls").
+    """
     if norm == math.inf:
-        return 2 * torch.rand(count, d, generator=draw, dtype=torch.float64) - 1
+        steps = 2 * torch.rand(count, d, generator=draw, dtype=torch.float64) - 1
+        if sphere:
+            side = torch.randint(d, (count, 1), generator=draw)
+            steps.scatter_(1, side, torch.where(steps.gather(1, side) < 0, -1.0, 1.0).double())
+        return steps
     steps = torch.randn(count, d, generator=draw, dtype=torch.float64)
-    length = torch.rand(count, 1, generator=draw, dtype=torch.float64) ** (1 / d)
-    return steps / steps.norm(dim=1, keepdim=True) * length
+    if norm == 1:
+        steps = steps.sign() * -torch.log1p(-torch.rand(count, d, generator=draw, dtype=torch.float64))
+    steps = steps / torch.linalg.vector_norm(steps, ord=norm, dim=1, keepdim=True)
+    if sphere:
+        return steps
+    return steps * torch.rand(count, 1, generator=draw, dtype=torch.float64) ** (1 / d)
 
 
 def _interval(counts: np.ndarray, samples: int, none: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
