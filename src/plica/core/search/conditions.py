@@ -71,6 +71,11 @@ class Conditions:
         return True
 
     @cached_property
+    def sizes(self) -> tuple[sp.csr_array, sp.csr_array]:
+        """Sizes of the entries of G and E."""
+        return sp.csr_array(abs(self.G)), sp.csr_array(abs(self.E))
+
+    @cached_property
     def terms(self) -> int:
         """Most entries of a row."""
         return max(int(np.diff(A.indptr).max(initial=0)) for A in (self.G, self.E))

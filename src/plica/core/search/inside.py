@@ -116,8 +116,8 @@ def values_at(graph: Blocks, branches: Taken, u: np.ndarray) -> dict[str, Level]
     out = {}
     for name, rows in graph.rows.items():
         z = rows.matrix @ known + rows.offset
-        bulk = abs(rows.matrix) @ np.abs(known) + np.abs(rows.offset)
-        error = gamma(int(np.diff(rows.matrix.indptr).max(initial=0)) + 4) * bulk + abs(rows.matrix) @ wrong
+        bulk = rows.size @ np.abs(known) + np.abs(rows.offset)
+        error = gamma(rows.terms + 4) * bulk + rows.size @ wrong
         if rows.matrix_error is not None and rows.offset_error is not None:
             error = error + rows.matrix_error @ (np.abs(known) + wrong) + rows.offset_error
         out[name] = Level(z, error * (1 + 1e-9))
@@ -196,18 +196,19 @@ def system_at(
     h, low, high = conditions.floats()
     size = np.linalg.norm(A.rows, axis=1) * (1 + 1e-9) + A.error
     G, E = conditions.G, conditions.E
+    G_size, E_size = conditions.sizes
     g = gamma(conditions.terms + 8)
     s = h - G @ v.value
     slack.append(s)
-    error.append(abs(G) @ v.error + g * (np.abs(h) + abs(G) @ np.abs(v.value)) + np.spacing(np.abs(h)))
-    reach.append(abs(G) @ size * (1 + 1e-9))
+    error.append(G_size @ v.error + g * (np.abs(h) + G_size @ np.abs(v.value)) + np.spacing(np.abs(h)))
+    reach.append(G_size @ size * (1 + 1e-9))
     weak.append(np.ones(len(s), dtype=bool))
-    forms += [Affine(-(G @ A.rows), abs(G) @ (A.error + g * size))] if rows else []
+    forms += [Affine(-(G @ A.rows), G_size @ (A.error + g * size))] if rows else []
     gap = 0.5 * (low + high) - E @ v.value
-    gap_error = abs(E) @ v.error + (high - low) + g * (np.abs(high) + abs(E) @ np.abs(v.value))
+    gap_error = E_size @ v.error + (high - low) + g * (np.abs(high) + E_size @ np.abs(v.value))
     return System(
         np.concatenate(slack), np.concatenate(error), np.concatenate(reach), np.concatenate(weak),
-        E @ A.rows, (abs(E) @ (A.error + g * size)), gap, gap_error,
+        E @ A.rows, E_size @ (A.error + g * size), gap, gap_error,
         np.concatenate([f.rows for f in forms]) if rows else np.zeros((0, len(u))),
         np.concatenate([f.error for f in forms]) if rows else np.zeros(0),
     )  # fmt: skip
@@ -267,6 +268,7 @@ def proven_point(
     guess: np.ndarray,
     *,
     consistent: bool = False,
+    maps: dict[str, Affine] | None = None,
 ) -> Inside | None:
     """Prove that a half-open piece has a point near a float point; None when that is not proven.
 
@@ -278,13 +280,15 @@ def proven_point(
     consistent : bool
         Whether the pattern's equations are known to have a common solution. Then as many independent ones as their
         rank can be at most (the units that they pass through) stand for all.
+    maps : dict, optional
+        `affine_values` of the pattern, where they are known.
 
     Notes
     -----
     RIGOROUS. Cost: the pattern's matrix up to the value, and a factorisation of the equations' rows.
     """
     low, high = box
-    maps = affine_values(graph, branches)
+    maps = affine_values(graph, branches) if maps is None else maps
     E = conditions.E @ maps[FINAL].rows
     u = np.clip(guess, low, high)
     room = 1e-9 * (1 + np.abs(u))
@@ -301,13 +305,15 @@ def proven_point(
         scaled = E[:, free] / length[:, None]
         sigma = smallest_singular_value(scaled)
         A, g = maps[FINAL], gamma(conditions.terms + 8)
-        lost = (abs(conditions.E) @ (A.error + g * np.linalg.norm(A.rows, axis=1)) + gamma(8) * length) / length
+        lost = (conditions.sizes[1] @ (A.error + g * np.linalg.norm(A.rows, axis=1)) + gamma(8) * length) / length
         sigma -= float(np.linalg.norm(lost)) * (1 + 1e-9)
         if sigma <= 0:
             return None
+        middle = 0.5 * np.add(*conditions.floats()[1:])
+        Q, R = np.linalg.qr(scaled.T)  # the shortest solution of scaled d = g is Q R^-T g
         for _ in range(2):
-            gap = system_at(graph, branches, conditions, u, maps).gap
-            u[free] += np.linalg.lstsq(scaled, gap / length, rcond=None)[0]
+            gap = middle - conditions.E @ values_at(graph, branches, u)[FINAL].value
+            u[free] += Q @ scipy.linalg.solve_triangular(R, gap / length, trans="T", check_finite=False)
     at = system_at(graph, branches, conditions, u, maps)
     radius = solution_radius(float(np.linalg.norm((np.abs(at.gap) + at.gap_error) / length)) * (1 + 1e-9), sigma)
     radius = radius if len(E) else 0.0

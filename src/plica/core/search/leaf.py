@@ -11,20 +11,22 @@ import scipy.sparse as sp
 from plica.core.choice import Piecewise
 from plica.core.domain import Box
 from plica.core.network import INPUT
+from plica.core.search.beside import Beside
 from plica.core.search.blocks import Blocks
 from plica.core.search.bounds import Taken, tables
 from plica.core.search.conditions import Conditions
 from plica.core.search.decided import exact_piece
 from plica.core.search.found import Found
 from plica.core.search.inside import proven_point, values_at
-from plica.core.search.leaf_program import pattern_program
+from plica.core.search.leaf_program import PatternProgram, pattern_program
 from plica.core.search.point import exact_point
 from plica.core.search.reduced import Reduced, reduced
-from plica.core.search.relaxation import Relaxation
+from plica.core.search.relaxation import Literal, Relaxation
 from plica.errors import SolverError
 
 EXACT_COLUMNS = 64  # inputs up to which every pattern is decided by its exact rows
 ROOM = (1e-4, 1e-6)  # distances from the weak sides that are tried for a point of a whole pattern
+SHARE = 2e-4  # of the box: the room that is tried without a program
 DEEP = 1.0  # free values of units that are off are put this far below the knot
 
 
@@ -45,6 +47,8 @@ class Leaves:
         n = graph.spans[INPUT].stop
         self.box = (np.full(n, -np.inf), np.full(n, np.inf)) if domain is None else (domain.lower, domain.upper)
         self.exactly = n <= EXACT_COLUMNS
+        self.boxed = bool(np.isfinite(self.box).all()) and not self.exactly
+        self.beside = Beside(graph, small)
 
     def decide(self, branches: Taken, relaxation: Relaxation, x: np.ndarray) -> Found | bool | None:
         """What is known of a pattern: a found piece, False when it has no point, None when nothing is known."""
@@ -54,8 +58,9 @@ class Leaves:
                 return False if piece.is_empty else Found(branches, tuple(piece.point), piece)
             except SolverError:
                 return None
-        if np.isfinite(self.box).all():
-            return self._boxed(branches)
+        if self.boxed:
+            known = self.beside.ahead.pop(Found(branches).key, None)
+            return self._boxed(branches) if known is None else known
         guess = None
         for guess in self._guesses(branches, relaxation, x):
             found = self._proven(branches, guess)
@@ -69,17 +74,52 @@ class Leaves:
     def _boxed(self, branches: Taken) -> Found | bool | None:
         """By programs in the input's own variables."""
         program = pattern_program(self.graph, branches, self.conditions, self.box)
+        for start in self._starts():
+            found = self._moved(branches, program, start)
+            if found is not None:
+                return found
         guess = program.inner()
         empty = False
         if guess is None:
             guess, empty = program.strict()
         if guess is None:
             return False if empty else None
-        found = self._proven(branches, guess)
+        self.beside.remember(branches, guess)
+        found = self._proven(branches, guess, program)
         if found is None:
             point = self._settle(branches, guess)
             return None if point is None else self.given(branches, point)
         return found
+
+    def _starts(self) -> Iterator[np.ndarray]:
+        """Points from which a piece may be reached: of the last one found, and the last one near the relaxation."""
+        if self.beside.recent:
+            yield self.beside.recent[0].point
+        if self.small is not None and len(self.small.x):
+            yield self.small.x
+
+    def _moved(self, branches: Taken, program: PatternProgram, start: np.ndarray) -> Found | None:
+        """A found piece, by projections of a point of another."""
+        guess = program.moved(start, SHARE)
+        found = None if guess is None else self._proven(branches, guess, program)
+        if guess is not None and found is not None:
+            self.beside.remember(branches, guess)
+        return found
+
+    def point(self, taken: Taken, literal: Literal, relaxation: Relaxation) -> np.ndarray | None:
+        """A point of a node, in the relaxation's variables: of a piece beside one that was found before.
+
+        The piece is given when its turn comes. None where no point is found so.
+        """
+        pattern = self.beside.across(taken, literal) if self.boxed else None
+        if pattern is None:
+            return None
+        branches, start = pattern
+        found = self._moved(branches, pattern_program(self.graph, branches, self.conditions, self.box), start)
+        if found is None:
+            return None
+        self.beside.ahead[found.key] = found
+        return self.beside.as_relaxed(relaxation)
 
     def given(self, branches: Taken, point: tuple[Fraction, ...]) -> Found:
         """A found piece with an exact point; its dimension is found out when it is asked for."""
@@ -87,7 +127,7 @@ class Leaves:
         measure = None if self.exactly else lambda: interior(self.graph, branches, self.conditions, self.box, near)
         return Found(branches, point, measure=measure)
 
-    def _proven(self, branches: Taken, guess: np.ndarray) -> Found | None:
+    def _proven(self, branches: Taken, guess: np.ndarray, program: PatternProgram | None = None) -> Found | None:
         """A found piece, when a point near the guess is proven."""
         small = self.small
         if small is not None and small.free:
@@ -95,7 +135,8 @@ class Leaves:
             inside = proven_point(small.graph, branches, self.conditions, (-infinite, infinite), guess)
             more = self.graph.spans[INPUT].stop - len(guess)
         else:
-            inside = proven_point(self.graph, branches, self.conditions, self.box, guess)
+            maps = None if program is None else program.maps
+            inside = proven_point(self.graph, branches, self.conditions, self.box, guess, maps=maps)
             more = 0
         if inside is None:
             return None

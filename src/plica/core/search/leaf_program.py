@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse as sp
 
 from plica.core.search.blocks import Blocks
 from plica.core.search.bounds import Taken
 from plica.core.search.conditions import Conditions
-from plica.core.search.inside import System, affine_values, system_at
+from plica.core.search.inside import Affine, System, affine_values, system_at
 from plica.core.solve.warm import WarmProgram
 
 INSET = 1e-4  # share of the box that is left free at its sides, for points inside
 CLEAR = 1e-8
+STEPS = 14  # of projections; half-way the rows that were met are let go
+MET = 1e-3  # share of the room by which a projection may miss
+RIDGE = 1e-12  # of the mean diagonal, for dependent rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,37 @@ class PatternProgram:
     gap_error: np.ndarray
     middle: np.ndarray
     half: np.ndarray
+    maps: dict[str, Affine] = field(repr=False)
+
+    def moved(self, start: np.ndarray, share: float) -> np.ndarray | None:
+        """A point with room in all inequalities, by projections from a start; None when they do not end in one.
+
+        Every step goes the shortest way to the rows that some step violated, along the sides of the box it reached.
+
+        Parameters
+        ----------
+        start : ndarray, shape (n,)
+        share : float
+            The room, as a share of the box's longest half side.
+        """
+        room, sides = share * float(self.half.max(initial=0.0)), (1 - INSET) * self.half
+        rows, count = np.vstack([self.equations, self.rows]), len(self.equations)
+        low = np.concatenate([self.gap, room - self.slack])
+        high = np.concatenate([self.gap, np.full(len(self.rows), np.inf)])
+        d = np.clip(start - self.middle, -sides, sides)
+        always = np.arange(len(rows)) < count
+        active = always
+        for step in range(STEPS):
+            at = rows @ d
+            missed = np.clip(at, low, high) - at
+            if np.abs(missed).max(initial=0.0) < MET * room:
+                return self.middle + d
+            active = (always if step == STEPS // 2 else active) | (missed != 0)
+            way = _shortest(rows[active], missed[active], d, sides)
+            if way is None:
+                return None
+            d = np.clip(d + way, -sides, sides)
+        return None
 
     def inner(self) -> np.ndarray | None:
         """A point with room in all inequalities and to the sides of the box; None when there is none."""
@@ -92,5 +127,25 @@ def pattern_program(
     return PatternProgram(
         at.sides[open_] / size[:, None], at.slack[open_] / size, error[open_] / size * (1 + 1e-9) + 1e-14,
         at.weak[open_], at.rows / scale[:, None], at.gap / scale,
-        (at.gap_error + at.rows_error * reach) / scale * (1 + 1e-9) + 1e-14, middle, half,
+        (at.gap_error + at.rows_error * reach) / scale * (1 + 1e-9) + 1e-14, middle, half, maps,
     )  # fmt: skip
+
+
+def _shortest(rows: np.ndarray, missed: np.ndarray, d: np.ndarray, sides: np.ndarray) -> np.ndarray | None:
+    """The shortest step that gives what is missed, without the variables that it would push out of the box."""
+    stays = np.zeros(len(d), dtype=bool)
+    way = np.zeros(len(d))
+    for _ in range(3):
+        part = rows[:, ~stays]
+        gram = part @ part.T
+        gram[np.diag_indices(len(gram))] += RIDGE * np.trace(gram) / len(gram)
+        try:
+            weights = scipy.linalg.cho_solve(scipy.linalg.cho_factor(gram, check_finite=False), missed)
+        except (np.linalg.LinAlgError, ValueError):
+            return None
+        way = np.where(stays, 0.0, weights @ rows)
+        out = ((d <= -sides) & (way < 0)) | ((d >= sides) & (way > 0))
+        if not out.any():
+            break
+        stays |= out
+    return np.where(stays, 0.0, way)

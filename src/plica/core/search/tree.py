@@ -26,7 +26,7 @@ from plica.core.search.ties import Ties, behind, closed_exactly
 CLEAR = 1e-7  # strictness above this is taken for a point; below it nothing is concluded
 VIOLATED = 1e-9  # a unit's output nearer to its function than this is taken for it
 EXACT_LIFTED = 12_000  # entries of a relaxation up to which its emptiness is decided exactly
-ROUNDS = 4  # of cuts at one node
+ROUNDS = 2  # of cuts at one node
 COARSE = 1e-3  # rows of the input nearer than this to those wanted are not cut off
 
 
@@ -180,7 +180,9 @@ class Search:
         return x
 
     def _raised(self, taken: Taken, literal: Literal | None, x: np.ndarray | None) -> np.ndarray | None:
-        """A point for a unit that is switched on or off, made of its parent's without a program."""
+        """A point for a unit that is switched on or off, made of its parent's or a piece's without a program."""
+        if self.shallow is None and literal is not None:
+            return self.leaves.point(taken, literal, self.relaxation)
         if self.shallow is None or literal is None or x is None or np.isnan(x[-1]):
             return None
         name, unit, on = literal
