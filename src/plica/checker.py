@@ -1,285 +1,39 @@
 """Check plica's certificates, alone: python checker.py CERTIFICATE MODEL, with the standard library only.
 
-A certificate (JSON) is about an ONNX file, or a graph that it describes with weights as safetensors. A claim's rows are
-computed again from the model, in integers. `tree_checker.py`, which lies beside it, has bounds and unions.
+Every claim is checked here, exactly; docs/certificates.md has the mathematics. `exact_model.py`, which lies beside this
+file, reads the model and runs it. A network is a list of layers: what every choice reads, then the value asked for. A
+goal is a set of rows of this last layer. A node of a tree has branches taken, {choice: {unit: branch}}.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
 import runpy
-import struct
 import sys
-import zlib
 from collections import namedtuple
-from collections.abc import Callable, Sequence
 from fractions import Fraction
-from operator import mul
+from math import inf, isfinite
+from operator import gt, le, mul
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
-PRIME, LARGEST = (1 << 30) - 35, 1 << 26  # of a tensor's numbers, of the places in the windows of a layer
-ONNX_TYPES = {1: ("f", 4), 7: ("q", 7), 11: ("d", 10)}  # letter of struct, field that holds the numbers one by one
-CHOICES = ("Relu", "Piecewise", "MaxPool", "MaxOver")
-Tensor = namedtuple("Tensor", "shape data unit", defaults=(Fraction(1),))  # data: integers, or {input: coefficient}
-Step = namedtuple("Step", "op inputs output a values", defaults=((),))  # a: attributes; values: of the inputs
-Graph = namedtuple("Graph", "steps constants input shape")
-
-
-def _need(condition: object, reason: str) -> None:
-    if not condition:
-        raise ValueError(reason)
+model = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("exact_model.py"))))
+ONE, need, fractions = model.ONE, model.need, model.fractions
+plus, extreme, fits = model.plus, model.extreme, model.fits
+PRIME = (1 << 30) - 35
+GRAIN, GRID = 1 << 96, 1 << 60  # bounds are rounded outward to 1 / GRAIN; weights are whole numbers over GRID
+Domain = namedtuple("Domain", "low high norm radius cut")  # around the centre; the form `cut` is not above 0
+Known = namedtuple("Known", "low high only")  # bounds of a choice's numbers; the branch of units that have one, or None
+Goal = namedtuple("Goal", "rows low high strict")  # low <= rows of the last layer <= high; strict: low < is meant
 
 
-def _exact(shape: Sequence[int], values: Sequence[Any]) -> Tensor:
-    _need(math.prod(shape) == len(values) <= LARGEST, f"{len(values)} numbers for shape {shape}")
-    ratios = [v.as_integer_ratio() for v in values]  # raises for what is not finite
-    top = math.lcm(*(d for _, d in ratios))
-    return Tensor(tuple(shape), [n * (top // d) for n, d in ratios], Fraction(1, top))
-
-
-def _total(weights: Sequence[int], values: Sequence[Any]) -> Any:
-    if not values or not isinstance(values[0], dict):
-        return sum(map(mul, weights, values))
-    if len(values) == 1 == weights[0]:
-        return values[0]
-    row: dict[int, int] = {}
-    for weight, other in zip(weights, values, strict=True):
-        for k, v in other.items() if weight else ():
-            row[k] = row.get(k, 0) + weight * v
-    return row
-
-
-def _alike(*tensors: Tensor) -> tuple[Fraction, list[Sequence[Any]]]:
-    top = math.lcm(*(t.unit.denominator for t in tensors))
-    unit = Fraction(math.gcd(*(int(t.unit * top) for t in tensors)), top)
-    ratios = [(t.unit / unit).numerator for t in tensors]
-    pairs = zip(tensors, ratios, strict=True)
-    return unit, [t.data if r == 1 else [_total([r], [v]) for v in t.data] for t, r in pairs]
-
-
-def _spread(t: Tensor, shape: Sequence[int]) -> Tensor:
-    own = (1,) * (len(shape) - len(t.shape)) + t.shape
-    _need(len(own) == len(shape) and all(a in (1, b) for a, b in zip(own, shape, strict=True)), f"shape {t.shape}")
-    places = [0]
-    for axis, length in enumerate(shape):
-        step = math.prod(own[axis + 1 :]) * (own[axis] > 1)
-        places = [p + step * k for p in places for k in range(length)]
-    return Tensor(tuple(shape), [t.data[p] for p in places], t.unit)
-
-
-def _add(a: Tensor, b: Tensor, sign: int = 1) -> Tensor:
-    rank = max(len(a.shape), len(b.shape))
-    shape = tuple(map(max, *((1,) * (rank - len(t.shape)) + t.shape for t in (a, b)))) if rank else ()
-    unit, (x, y) = _alike(_spread(a, shape), _spread(b, shape))
-    return Tensor(shape, [_total([1, sign], pair) for pair in zip(x, y, strict=True)], unit)
-
-
-def _times(a: Tensor, b: Tensor, *, invert: bool = False) -> Tensor:
-    b, top = _spread(b, a.shape), math.lcm(*b.data) if invert else 1
-    factors = [top // v for v in b.data] if invert else b.data
-    data = [_total([f], [v]) for f, v in zip(factors, a.data, strict=True)]
-    return Tensor(a.shape, data, a.unit / (b.unit * top) if invert else a.unit * b.unit)
-
-
-def _matmul(step: Step) -> Tensor:
-    (x, w, *c), a, turned = step.values, step.a, step.a.get("transB", 0)
-    _need(not a.get("transA") and a.get("alpha", 1.0) == 1 == a.get("beta", 1.0), "a Gemm with factors")
-    _need(len(w.shape) == 2 and x.shape and x.shape[-1] == w.shape[turned], f"{x.shape} times {w.shape}")
-    k, m = x.shape[-1], w.shape[1 - turned]
-    rows = [w.data[j * k : (j + 1) * k] if turned else w.data[j::m] for j in range(m)]
-    data = [_total(row, x.data[i : i + k]) for i in range(0, len(x.data), k) for row in rows]
-    product = Tensor((*x.shape[:-1], m), data, x.unit * w.unit)
-    return _add(product, c[0]) if c else product
-
-
-def _windows(a: dict[str, Any], size: Sequence[int], kernel: Sequence[int]) -> tuple[list[int], list[list]]:
-    n = len(size)
-    strides, gaps, pads = a.get("strides", [1] * n), a.get("dilations", [1] * n), a.get("pads", [0] * 2 * n)
-    _need(a.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID") and not a.get("ceil_mode"), "padding of another kind")
-    _need(len(kernel) == len(strides) == len(gaps) == n == len(pads) / 2 and min(*strides, *gaps, *kernel) > 0, "sizes")
-    out = [(size[d] + pads[d] + pads[n + d] - gaps[d] * (kernel[d] - 1) - 1) // strides[d] + 1 for d in range(n)]
-    _need(min(*pads, *out) >= 0 and math.prod(out) * math.prod(kernel) <= LARGEST, "a window does not fit")
-    taps, steps = list(enumerate(itertools.product(*map(range, kernel)))), [math.prod(size[d + 1 :]) for d in range(n)]
-    found = []
-    for o in itertools.product(*map(range, out)):
-        at = [(tap, [o[d] * strides[d] + k[d] * gaps[d] - pads[d] for d in range(n)]) for tap, k in taps]
-        inside = [(tap, p) for tap, p in at if all(0 <= q < s for q, s in zip(p, size, strict=True))]
-        found.append([(tap, sum(map(mul, p, steps))) for tap, p in inside])
-    return out, found
-
-
-def _conv(step: Step) -> Tensor:
-    x, w, *bias = step.values
-    groups, channels, (m, inner, *kernel) = step.a.get("group", 1), x.shape[1], w.shape
-    _need(x.shape[0] == 1 and groups > 0 and inner * groups == channels and m % groups == 0, f"{w.shape} on {x.shape}")
-    out, picks = _windows(step.a, x.shape[2:], kernel)
-    area, taps, data = math.prod(x.shape[2:]), math.prod(kernel), []
-    for o in range(m):
-        first, own = o // (m // groups) * inner, w.data[o * inner * taps : (o + 1) * inner * taps]
-        terms = [(c * taps, (first + c) * area) for c in range(inner)]
-        for p in picks:
-            weights = [own[t + k] for t, _ in terms for k, _ in p]
-            data.append(_total(weights, [x.data[i + q] for _, i in terms for _, q in p]))
-    product = Tensor((1, m, *out), data, x.unit * w.unit)
-    return _add(product, bias[0]._replace(shape=(m, *[1] * len(kernel)))) if bias else product
-
-
-def _groups_of(step: Step) -> tuple[Tensor, list[list[int]]]:
-    x, a = step.values[0], step.a
-    if step.op == "MaxOver":
-        out, groups = tuple(a["shape"]), [[p for p in g if p >= 0] for g in a["groups"]]
-    else:
-        sizes, found = _windows(a, x.shape[2:], a["kernel_shape"])
-        out, area, inside = (*x.shape[:2], *sizes), math.prod(x.shape[2:]), [[p for _, p in g] for g in found]
-        groups = [[c * area + p for p in g] for c in range(math.prod(x.shape[:2])) for g in inside]
-    _need(len(groups) == math.prod(out) and all(g and max(g) < len(x.data) for g in groups), "a group without inputs")
-    return Tensor(out, [max([x.data[p] for p in g]) for g in groups], x.unit), groups
-
-
-def _pick(step: Step) -> Tensor:
-    (unit, parts), (index, shape) = _alike(*step.values), (step.a["index"], step.a["shape"])
-    data = [v for part in parts for v in part]
-    _need(math.prod(shape) == len(index) and all(-1 <= p < len(data) for p in index), "a place outside of a tensor")
-    zero: Any = {} if data and isinstance(data[0], dict) else 0
-    return Tensor(tuple(shape), [data[p] if p >= 0 else zero for p in index], unit)
-
-
-def _reshaped(x: Tensor, wanted: Sequence[int]) -> Tensor:
-    shape = [x.shape[k] if n == 0 else n for k, n in enumerate(wanted)]
-    rest = len(x.data) // max(1, math.prod([n for n in shape if n != -1]))
-    shape = [rest if n == -1 else n for n in shape]
-    _need(math.prod(shape) == len(x.data) and min(shape, default=0) >= 0, f"{x.shape} does not become {wanted}")
-    return x._replace(shape=tuple(shape))
-
-
-def _tables(step: Step) -> tuple[list[list[Fraction]], ...]:
-    given = step.values[1:] or [Tensor((), [v]) for v in (0, 0, 1, 0, 0)]
-    rows, k = [[v * t.unit for v in _spread(t, step.values[0].shape).data] for t in given], len(given) // 3
-    return rows[:k], rows[k : 2 * k + 1], rows[2 * k + 1 :]
-
-
-def _piecewise(step: Step) -> Tensor:
-    z, (knots, slopes, intercepts) = step.values[0], _tables(step)
-    values = [v * z.unit for v in z.data]
-    at = [sum(v > k[i] for k in knots) for i, v in enumerate(values)]
-    return _exact(z.shape, [slopes[b][i] * values[i] + intercepts[b][i] for i, b in enumerate(at)])
-
-
-OPS: dict[str, Callable[[Step], Tensor]] = {
-    "Add": lambda s: _add(*s.values), "Sub": lambda s: _add(s.values[0], s.values[1], -1), "Pick": _pick,
-    "Mul": lambda s: _times(*s.values), "Div": lambda s: _times(*s.values, invert=True), "Conv": _conv,
-    "MaxPool": lambda s: _groups_of(s)[0], "MaxOver": lambda s: _groups_of(s)[0], "Gemm": _matmul, "MatMul": _matmul,
-    "Relu": _piecewise, "Piecewise": _piecewise, "Identity": lambda s: s.values[0], "Dropout": lambda s: s.values[0],
-    "Flatten": lambda s: _reshaped(s.values[0], (math.prod(s.values[0].shape[: s.a.get("axis", 1)]), -1)),
-    "Reshape": lambda s: _reshaped(s.values[0], s.a.get("shape") or s.values[1].data),
-}  # fmt: skip
-
-
-def run(graph: Graph, feeds: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
-    """Values of some names from those that are fed; where rows are fed, added constants are left out."""
-    needed, todo, linear = set(wanted), [], any(isinstance(v, dict) for t in feeds.values() for v in t.data[:1])
-    for step in reversed(graph.steps):
-        if step.output in needed - feeds.keys():
-            needed |= set(step.inputs)
-            todo.append(step)
-    values = dict(feeds)
-    for step in reversed(todo):
-        _need(step.op in OPS and not (linear and step.op in CHOICES), f"{step.op} {step.output!r} is not read here")
-        own = [graph.constants[n] if n in graph.constants else values[n] for n in step.inputs]
-        if linear and step.op in ("Add", "Sub"):
-            fixed = [n in graph.constants for n in step.inputs]
-            own = [t._replace(data=[{}] * len(t.data)) if f else t for t, f in zip(own, fixed, strict=True)]
-        own = own[:2] if linear and step.op in ("Gemm", "Conv") else own
-        values[step.output] = OPS[step.op](step._replace(values=tuple(own)))
-    return values
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while data[at] > 127:
-        value, shift, at = value | (data[at] & 127) << shift, shift + 7, at + 1
-    value |= data[at] << shift
-    return value - (value >> 63 << 64), at + 1
-
-
-def _message(data: bytes) -> dict[int, list[Any]]:
-    fields: dict[int, list[Any]] = {}
-    at, value = 0, None  # type: int, Any
-    while at < len(data):
-        key, at = _varint(data, at)
-        if key & 7:
-            size, at = _varint(data, at) if key & 7 == 2 else ({1: 8, 5: 4}[key & 7], at)
-            value, at = data[at : at + size], at + size
-            _need(size >= 0 and at <= len(data), "a truncated file")
-        else:
-            value, at = _varint(data, at)
-        fields.setdefault(key >> 3, []).append(value)
-    return fields
-
-
-def _numbers(parts: Sequence[Any], letter: str = "") -> list[Any]:
-    found: list[Any] = [v for p in parts if letter and p for (v,) in struct.iter_unpack("<" + letter, p)]
-    for part in () if letter else parts:
-        at = 0
-        found += [part] if isinstance(part, int) else []
-        while isinstance(part, bytes) and at < len(part):
-            value, at = _varint(part, at)
-            found.append(value)
-    return found
-
-
-def _onnx_tensor(data: bytes) -> Tensor:
-    m = _message(data)
-    _need(m[2][0] in ONNX_TYPES and 13 not in m, "a tensor of another type, or in another file")
-    letter, field = ONNX_TYPES[m[2][0]]
-    values = _numbers(m[9], letter) if 9 in m else _numbers(m.get(field, []), letter.replace("q", ""))
-    return _exact(_numbers(m.get(1, [])), values)
-
-
-def read_onnx(data: bytes) -> Graph:
-    """The graph of an ONNX file, plain or gzip."""
-    data = zlib.decompressobj(31).decompress(data, 64 * LARGEST) if data[:2] == b"\x1f\x8b" else data
-    graph = _message(_message(data)[7][0])
-    constants, steps = {_message(t)[8][0].decode(): _onnx_tensor(t) for t in graph.get(5, [])}, []
-    for node in map(_message, graph.get(1, [])):
-        op, output, a = node[4][0].decode(), node[2][0].decode(), dict[str, Any]()
-        for m in map(_message, node.get(5, [])):
-            values = _numbers(m.get(8, [])) or m.get(3) or m.get(4) or _numbers(m.get(2, [bytes(4)]), "f")
-            a[m[1][0].decode()] = _onnx_tensor(m[5][0]) if 5 in m else values if 8 in m else values[0]
-        _need(not node.get(7, [b""])[0], f"{op} {output!r} is not read here")
-        if op == "Constant":
-            constants[output] = a["value"]
-        else:
-            steps.append(Step(op, tuple(n.decode() for n in node.get(1, []) if n), output, a))
-    (given,) = [m for m in map(_message, graph.get(11, [])) if m[1][0].decode() not in constants]
-    dims = _message(_message(_message(given[2][0])[1][0])[2][0]).get(1, [])
-    return Graph(steps, constants, given[1][0].decode(), tuple(_message(d).get(1, [1])[0] for d in dims))
-
-
-def read_described(graph: dict[str, Any], data: bytes) -> Graph:
-    """The graph that a certificate describes, with its weights from a safetensors file."""
-    size = 8 + int.from_bytes(data[:8], "little")
-    table, body = json.loads(data[8:size]), data[size:]
-    raw = {name: _numbers([body[slice(*t["data_offsets"])]], {"F64": "d"}[t["dtype"]]) for name, t in table.items()}
-    constants = {name: _exact(t["shape"], raw[name]) for name, t in table.items()}
-    steps = [Step(op, tuple(inputs), output, a) for op, inputs, output, a in graph["steps"]]
-    return Graph(steps, constants, graph["input"], tuple(graph["shape"]))
-
-
-def point(graph: Graph, words: Sequence[str]) -> dict[str, Tensor]:
-    """An input of the network, from floats in hexadecimal."""
-    return {graph.input: _exact(graph.shape, [float.fromhex(w) for w in words])}
-
-
-def rank_at_least(rows: list[list[int]], n: int) -> int:
+def rank_at_least(rows, n):
     """The rank modulo a prime, which the rank is not below; rows are packed into integers, 10 bytes a column."""
     size, rank = 10, 0
 
-    def packed(row: Sequence[int]) -> int:
+    def packed(row):
         return int.from_bytes(b"".join([(v % PRIME).to_bytes(size, "little") for v in row]), "little")
 
     left = list(map(packed, rows))
@@ -294,100 +48,346 @@ def rank_at_least(rows: list[list[int]], n: int) -> int:
     return rank
 
 
-def _apply(rows: Sequence[Sequence[int]], v: Sequence[int]) -> list[int]:
+def product(rows, v):
+    """A matrix times a vector."""
     return [sum(map(mul, row, v)) for row in rows]
 
 
-def cone(equal: list, below: list, proof: dict[str, Any], n: int) -> int:
+def cone(equal, below, proof, n):
     """Dimension of {v : equal v = 0, below v <= 0}: of the kernel of `equal` and the rows that vanish on it."""
     held, words = proof["implied"], [[int(w, 16) for w in proof[k]] for k in ("equal", "multipliers", "direction")]
     (mu, y, v), rows = words, equal + [below[i] for i in held]
-    _need(len(mu) == len(equal) and len(y) == len(set(held)) and all(m > 0 for m in y), "wrong multipliers")
-    _need(not held or not any(_apply(list(zip(*rows, strict=True)), mu + y)), "the multipliers do not cancel the rows")
+    need(len(mu) == len(equal) and len(y) == len(held) and all(m > 0 for m in y), "wrong multipliers")
+    need(not held or not any(product(list(zip(*rows, strict=True)), mu + y)), "the multipliers do not cancel the rows")
     chosen, kernel = [rows[i] for i in proof["independent"]], [[int(w, 16) for w in k] for k in proof["kernel"]]
-    _need(rank_at_least(chosen, n) == len(chosen), "the rows are not proven independent")
+    need(rank_at_least(chosen, n) == len(chosen), "the rows are not proven independent")
     if len(chosen) < n:
-        _need(len(v) == n and not any(_apply(rows, v)), "the direction leaves the rows that are held")
-        falling = all(s < 0 for s in _apply([r for i, r in enumerate(below) if i not in held], v))
-        _need(falling, "a row does not decrease")
+        need(len(v) == n and not any(product(rows, v)), "the direction leaves the rows that are held")
+        others = [row for i, row in enumerate(below) if i not in held]
+        need(all(s < 0 for s in product(others, v)), "a row does not decrease")
         if len(chosen) < len(rows):
-            fit = rank_at_least(kernel, n) == n - len(chosen)
-            _need(fit and not any(any(_apply(rows, k)) for k in kernel), "the kernel is not proven")
+            need(not any(any(product(rows, k)) for k in kernel), "a vector is not in the kernel")
+            need(rank_at_least(kernel, n) == n - len(chosen), "the kernel is not proven")
     return n - len(chosen)
 
 
-def activity_rows(graph: Graph, claim: dict[str, Any]) -> tuple[list, list, int, bool]:
+def activity(graph, layer, x, *more):
+    """Values at x, what a layer reads, its units, and how they choose: "rising", "falling" somewhere, or "maxima"."""
+    step = next((s for s in graph.steps if s.output == layer and s.op in model.CHOICES), None)
+    read = step.inputs[0] if step else layer
+    values, units = model.run(graph, model.point(graph, x), {layer, read, *more}), []
+    if step:
+        own = [values[read], *(graph.constants[name] for name in step.inputs[1:])]
+        units = model.units_of(step._replace(values=own))[1]
+    rising = all(line.get(u, 0) >= 0 for u, unit in enumerate(units) for line, _ in unit)
+    return values, read, units, "maxima" if step and step.op in model.MAXIMA else "rising" if rising else "falling"
+
+
+def level(unit, u, z):
+    """Ends of the interval around z[u] that a unit sends where it sends z[u]; None for no end."""
+    flat = [limits for line, limits in unit if not line[u] and fits(limits, z, z)]
+    low = [form[ONE] for form, _ in flat[0] if form[u] < 0] if flat else [z[u]]
+    high = [-form[ONE] for form, _ in flat[-1] if form[u] > 0] if flat else [z[u]]
+    return min(low, default=None), min(high, default=None)
+
+
+def activity_rows(graph, claim):
     """Rows over the sources that equal activity holds, that it limits (and if at x), their size, and if that is all."""
-    step = next((s for s in graph.steps if s.output == claim["layer"] and s.op in CHOICES), None)
-    read, seeds, n = step.inputs[0] if step else claim["layer"], {}, 0
-    values = run(graph, point(graph, claim["x"]), {read, *claim["sources"]})
-    _need(len(set(claim["sources"])) == len(claim["sources"]), "a source twice")
+    values, read, units, how = activity(graph, claim["layer"], claim["x"], *claim["sources"])
+    feeds, n = {}, 0
     for name in claim["sources"]:
-        size = len(values[name].data)
-        seeds[name], n = Tensor(values[name].shape, [{n + k: 1} for k in range(size)]), n + size
-    own = [[row.get(k, 0) for k in range(n)] for row in run(graph, seeds, {read})[read].data]
-    if step is None:
-        return own, [], n, True
-    z, below = values[read], []
-    step = step._replace(values=(z, *(graph.constants[name] for name in step.inputs[1:])))
-    if step.op in ("MaxPool", "MaxOver"):
-        best = [(max(g, key=z.data.__getitem__), g) for g in _groups_of(step)[1]]
-        for b, p in [(b, p) for b, g in best for p in g if p != b]:
-            below.append(([s - t for s, t in zip(own[p], own[b], strict=True)], z.data[p] == z.data[b]))
-        return [own[b] for b in {b for b, _ in best}], below, n, False
-    equal, (knots, slopes, _) = [], _tables(step)
-    for i, v in enumerate(z.data):
-        ends = [None, *(k[i] for k in knots), None]
-        stretches = [(a, b) for (a, b), s in zip(itertools.pairwise(ends), slopes, strict=True) if s[i] == 0]
-        flat = [(a, b) for a, b in stretches if (a is None or a <= v * z.unit) and (b is None or v * z.unit <= b)]
-        _need(len(flat) < 2, "two flat stretches meet")
-        equal += [] if flat else [own[i]]
-        for limit, sign in zip(flat[0] if flat else (), (-1, 1), strict=False):
-            below += [] if limit is None else [([sign * s for s in own[i]], limit == v * z.unit)]
-    return equal, below, n, all(s >= 0 for row in slopes for s in row)
+        need(name not in feeds, "a source twice")
+        feeds[name], n = model.columns(values[name].shape, n), n + len(values[name].data)
+    (layer,), z = model.network(graph, read, feeds), fractions(values[read])
+
+    def dense(form):
+        row = model.total([*form.values()], [{} if k == ONE else layer.rows[k] for k in form])
+        return [row.get(k, 0) for k in range(n)]
+
+    held, below = set() if units else {*range(len(z))}, []
+    for u, unit in enumerate(units):
+        if how == "maxima":
+            line, limits = next(branch for branch in unit if fits(branch[1], z, z))
+            held, forms = {*held, *line}, [form for form, _ in limits]
+        else:
+            low, high = level(unit, u, z)
+            held |= {u} if low == high else set()
+            forms = [{u: s, ONE: -s * end} for s, end in ((-1, low), (1, high)) if low != high and end is not None]
+        below += [(dense(form), not extreme(form, z, z)) for form in forms]
+    return [dense({u: 1}) for u in sorted(held)], below, n, how == "rising"
 
 
-def kind_claim(graph: Graph, claim: dict[str, Any]) -> str:
+def kind_claim(graph, claim):
     """All values of the sources that give a layer its activity at x: a point, bounded, or unbounded."""
     (equal, below, n, whole), kind, proof = activity_rows(graph, claim), claim["kind"], claim["proof"]
     dimension = cone(equal, [row for row, tight in below if tight], proof["directions"], n)
-    _need(dimension == claim["dimension"], f"the dimension is {dimension}")
+    need(dimension == claim["dimension"], f"the dimension is {dimension}")
     rows = [row for row, _ in below]
     if kind == "unbounded":
         v = [int(w, 16) for w in proof["recession"]["direction"]]
-        _need(len(v) == n and any(v) and not any(_apply(equal, v)), "no direction that the layer holds")
-        _need(max(_apply(rows, v), default=0) <= 0, "the direction does not lead to infinity")
+        need(len(v) == n and any(v) and not any(product(equal, v)), "no direction that the layer holds")
+        need(max(product(rows, v), default=0) <= 0, "the direction does not lead to infinity")
     else:
-        _need(whole, "the conditions are those of one branch only")
+        need(whole, "the conditions are those of one branch only")
         bounded = dimension == 0 or cone(equal, rows, proof["recession"], n) == 0
-        _need(kind == ("compact" if dimension else "singleton") and bounded, f"it is not {kind}")
+        need(kind == ("compact" if dimension else "singleton") and bounded, f"it is not {kind}")
     words = f"{claim['layer']} gives its activity at x is {kind}, of dimension {dimension} in {n}"
     return f"{'the' if whole else 'a part of the'} set of values of {', '.join(claim['sources'])} to which {words}"
 
 
-def features_claim(graph: Graph, claim: dict[str, Any]) -> str:
+def features_claim(graph, claim):
     """Two inputs whose values at a layer differ by at most a tolerance, and the answers they get."""
     layer, output, limit = claim["layer"], claim["output"], Fraction(float.fromhex(claim["tolerance"]))
-    both = [run(graph, point(graph, claim[key]), {layer, output}) for key in ("x", "other")]
-    gaps = _add(both[0][layer], both[1][layer], -1)
-    _need(max(map(abs, gaps.data)) * gaps.unit <= limit, "the values differ by more")
+    both = [model.run(graph, model.point(graph, claim[key]), {layer, output}) for key in ("x", "other")]
+    gaps = [abs(a - b) for a, b in zip(*(fractions(v[layer]) for v in both), strict=True)]
+    need(max(gaps) <= limit, "the values differ by more")
     classes = [v[output].data.index(max(v[output].data)) for v in both]
-    _need(classes == claim["classes"], f"the largest outputs are {classes}")
+    need(classes == claim["classes"], f"the largest outputs are {classes}")
     return f"layer {layer}: two inputs differ by at most {float(limit):.3g} and are answered {classes}"
 
 
-def verify(certificate: bytes, model: bytes) -> list[str]:
-    """What is proven, one line each. Whatever it raises is a refusal."""
+def cut(limits, low, high):
+    """Cut bounds down to a branch; False where nothing is left."""
+    for form, _ in limits:
+        for k, c in form.items():  # c is 1 or -1
+            if k != ONE:
+                rest = -c * extreme({i: v for i, v in form.items() if i != k}, low, high)
+                low[k], high[k] = (low[k], min(high[k], rest)) if c > 0 else (max(low[k], rest), high[k])
+    least = [(extreme(form, low, high), strict) for form, strict in limits]
+    return not any(v > 0 or (strict and v == 0) for v, strict in least)
+
+
+def shift(unit, line, low, high, sign):
+    """A good t with output >= line + t (sign 1) or <= line + t (sign -1) for all numbers within their bounds."""
+    read, gaps = {k for own, _ in unit for k in own if k != ONE}, []
+    need(line.keys() <= read, "a line of another unit")
+    for own, limits in unit:
+        ends = {i: low[i] for i in read}, {i: high[i] for i in read}
+        if cut(limits, *ends):
+            gap = loose = plus(own, line, -1)
+            for form, _ in limits:  # not above 0: what the line has of other numbers may pass to the largest
+                for i in form.keys() - own.keys():
+                    loose = plus(loose, form, sign * max(0, sign * line.get(i, 0)))
+            gaps.append(max(sign * extreme(form, *ends, sign) for form in (gap, loose)))
+    return sign * min(gaps)
+
+
+def through(form, layer, weights):
+    """A form with weights of a layer's numbers added to it."""
+    own = {k: Fraction(v) for k, v in weights.items() if v and k != ONE}
+    top = math.lcm(*(v.denominator for v in own.values()))
+    row = model.total([int(v * top) for v in own.values()], [layer.rows[k] for k in own]) if own else {}
+    return plus(plus(form, row, layer.unit / top), {ONE: weights.get(ONE, 0)})
+
+
+def pull(net, known, form, slopes, more=None):
+    """A form of the input alone that is not above the given one: outputs become lines, from the last choice back."""
+    for j in reversed(range(len(known))):  # `more` is not above 0, and is added
+        layer, (low, high, only), numbers = net[j], known[j], (more or {}).get(j, {})
+        for u, unit in enumerate(layer.units):
+            c = form.pop(layer.first + u, 0)
+            if c and only[u] is None:
+                line = slopes.get(j, {}).get(u, ({}, {}))[c < 0]
+                numbers = plus(numbers, {**line, ONE: shift(unit, line, low, high, 1 if c > 0 else -1)}, c)
+            elif c:
+                numbers = plus(numbers, unit[only[u]][0], c)
+        form = through(form, layer, numbers)
+    return form
+
+
+def lowest(form, domain, nu=0):
+    """A lower bound of a form of the input over the domain; any nu >= 0 is sound, and any weight mu of the ball."""
+    need(nu >= 0, "a negative multiplier")
+    form, norm, radius = plus(form, domain.cut, nu) if nu else form, domain.norm, domain.radius
+    ends = [(form.get(k, 0), *end) for k, end in enumerate(zip(domain.low, domain.high, strict=True))]
+
+    def size(v):
+        return sum(map(abs, v)) if norm == "1" else sum(d * d for d in v) / 2
+
+    def least(
+        mu, ends
+    ):  # where c v + mu |v|, in the norm 2 c v + mu v^2 / 2, is least; the ends are around 0 if mu > 0
+        if norm == "2" and mu:
+            return [min(max(-c / mu, a), b) for c, a, b in ends]
+        return [a if c > mu else b if c < -mu else 0 for c, a, b in ends]
+
+    near, limit, mu = [tuple(map(float, end)) for end in ends], size([float(radius)]), 0.0
+    if norm != "inf" and size(least(0, near)) > limit > 0:
+        below, mu = 0.0, math.hypot(*(c for c, _, _ in near)) * (1 + 1 / float(radius))
+        for _ in range(50):  # the best weight puts the point on the ball
+            middle = (below + mu) / 2
+            below, mu = (middle, mu) if size(least(middle, near)) > limit else (below, middle)
+    at, weight = least(Fraction(mu), ends), Fraction(mu)
+    value = form.get(ONE, 0) + sum(c * d for (c, _, _), d in zip(ends, at, strict=True) if c)
+    return value + weight * (size(at) - size([radius])) if weight else value
+
+
+def lines_of(step):
+    """The slopes of a step, in fractions: {choice: {unit: (line below, line above)}}."""
+    return {j: {u: [{i: Fraction(s, GRID) for i, s in end} for end in ends] for u, *ends in own}
+            for j, own in step.get("slopes", ())}  # fmt: skip
+
+
+def bounds(net, domain, taken, before, step):
+    """Bounds of what all choices read: those of `before`, those that the step wants; None where there is no point."""
+    known, slopes, box = list[Known](), lines_of(step), domain._replace(norm="inf")
+
+    def bound(layer, i, sign, slopes, domain, nu=0):
+        value = lowest(pull(net, known, through({}, layer, {i: sign}), slopes), domain, Fraction(nu, GRID))
+        return sign * (Fraction(value.numerator * GRAIN // value.denominator, GRAIN) if isfinite(value) else value)
+
+    for j, layer in enumerate(net[:-1]):
+        if before:
+            low, high = [*before[j].low], [*before[j].high]
+        else:
+            low, high = ([bound(layer, i, sign, {}, box) for i in range(len(layer.rows))] for sign in (1, -1))
+        for i, below, above in dict(step.get("bounds", ())).get(j, ()):
+            low[i] = max(low[i], bound(layer, i, 1, slopes, domain, below))
+            high[i] = min(high[i], bound(layer, i, -1, slopes, domain, above))
+        own = taken.get(j, {})
+        if not all([cut(layer.units[u][b][1], low, high) for u, b in own.items()]) or any(map(gt, low, high)):
+            return None
+        only = [own.get(u, b) for u, b in enumerate(before[j].only if before else [None] * len(layer.units))]
+        for u in [u for u, b in enumerate(only) if b is None]:
+            only[u] = next((b for b, (_, limits) in enumerate(layer.units[u]) if fits(limits, low, high)), None)
+        known.append(Known(low, high, only))
+    return known
+
+
+def excluded(net, domain, goal, taken, known, step):
+    """Whether weights of the goal's rows and of bounds show that a node has no point of the goal; and their form."""
+    weights, more, strict = model.Form(), dict[int, dict](), goal.strict and any(step["rows"])
+    for row, low, high, k in zip(goal.rows, goal.low, goal.high, step["rows"], strict=True):
+        if k:
+            weights = plus(weights, {**row, ONE: -(high if k > 0 else low)}, Fraction(k, GRID))
+    for j, edges in step.get("edges", ()):
+        units, (low, high, only), own = net[j].units, known[j], taken.get(j, {})
+        for i, weight, *pair in edges:
+            u, edge = i, {i: 1, ONE: -high[i]} if weight < 0 else {i: -1, ONE: low[i]}
+            for u in pair:
+                need(weight >= 0, "a negative weight")
+                edge = next(form for form, _ in units[u][only[u]][1] if form.get(i) == 1)
+            strict = strict or (weight and u in own and (edge, True) in units[u][own[u]][1])
+            more[j] = plus(more.get(j, {}), edge, Fraction(abs(weight), GRID))
+    form = pull(net, known, through({}, net[-1], weights), lines_of(step), more)
+    value = lowest(form, domain)
+    return value > 0 or (strict and value == 0), form
+
+
+def check(net, node, domain, goal, pieces=(), taken=None, known=None):
+    """Whether a node holds: its points of the goal lie in the pieces. Its own steps, then a piece, or all branches."""
+    taken = taken or {}
+    for step in node["steps"]:
+        known = bounds(net, domain, taken, known, step)
+        if known is None:
+            return True
+        if "rows" in step:
+            closed, form = excluded(net, domain, goal, taken, known, step)
+            if closed:
+                return True
+            domain = domain._replace(cut=form)
+    if "piece" in node:
+        piece = [(j, u, b) for j, own in enumerate(pieces[node["piece"]]) for u, b in enumerate(own)]
+        return all(taken.get(j, {}).get(u) == b or fits(net[j].units[u][b][1], *known[j][:2]) for j, u, b in piece)
+    if "split" not in node:
+        return False
+    (j, u), children = node["split"], node["children"]
+    own = taken.get(j, {})
+    need(0 <= j < len(known) and 0 <= u < len(net[j].units) and u not in own, "no such unit")
+    need(len(children) == len(net[j].units[u]), "branches left out")
+    below = [{**taken, j: {**own, u: b}} for b in range(len(children))]
+    return all(map(lambda child, t: check(net, child, domain, goal, pieces, t, known), children, below))
+
+
+def region(claim, n, centre=()):
+    """The box of a claim; or the box around a centre, cut with its ball."""
+    norm, radius = (claim["norm"], Fraction(float.fromhex(claim["radius"]))) if centre else ("inf", inf)
+    around, ends = centre or [0] * n, [[float.fromhex(w) for w in claim[k]] for k in ("lower", "upper")]
+    low, high = ([Fraction(v) - c if isfinite(v) else v for v, c in zip(end, around, strict=True)] for end in ends)
+    need(all(a <= b and a < inf and b > -inf for a, b in zip(low, high, strict=True)), "an empty box")
+    need(norm in ("1", "2", "inf") and radius >= 0, "no such norm or radius")
+    need(not centre or max(low) <= 0 <= min(high), "a centre outside of the box")
+    return Domain([max(v, -radius) for v in low], [min(v, radius) for v in high], norm, radius, {})
+
+
+def bound_claim(graph, claim):
+    """No input of a box within a radius of x has an output above that of the class that x is given."""
+    label, output, given = claim["label"], claim["output"], model.point(graph, claim["x"])
+    x, values = given[graph.input], model.run(graph, given, {output})[output].data
+    net = model.network(graph, output, {graph.input: model.add(model.columns(graph.shape, 0), x)})
+    need(0 <= label < len(values) and values[label] == max(values), f"x is not given the class {label}")
+    others, domain = [t for t in range(len(values)) if t != label], region(claim, len(x.data), fractions(x))
+    for t, node in zip(others, claim["trees"], strict=True):
+        need(check(net, node, domain, Goal([{t: 1, label: -1}], [0], [None], True)), f"class {t} is not excluded")
+    where = f"of the box within {float(domain.radius):.9g} of x (norm {claim['norm']})"
+    return f"no input {where} has an output above that of class {label}"
+
+
+def number(word):
+    """A fraction, from two whole numbers in hexadecimal."""
+    return Fraction(*(int(part, 16) for part in word.split("/")))
+
+
+def asked(graph, claim):
+    """The network, the goal and the words of a claim: an input's activity, or conditions that it lists."""
+    value, words = claim["layer"], f"{claim['layer']} its activity at x"
+    if "x" in claim:
+        values, read, units, how = activity(graph, value, claim["x"])
+        ends, z = [(v, v) for v in fractions(values[value])], fractions(values[read])
+        if units and how == "rising":
+            value, ends = read, [level(unit, u, z) for u, unit in enumerate(units)]
+        rows, low, high = [{i: 1} for i in range(len(ends))], [a for a, _ in ends], [b for _, b in ends]
+    else:
+        rows = [{i: number(v) for i, v in row} for row, _, _ in claim["rows"]]
+        low, high = ([w and number(w) for w in ends] for ends in zip(*(row[1:] for row in claim["rows"]), strict=True))
+        digest = hashlib.sha256(repr(claim["rows"]).encode()).hexdigest()
+        words = f"{value} values that meet its {len(rows)} conditions (SHA-256 {digest})"
+    source, zero = claim["source"], model.point(graph, ["0"] * math.prod(graph.shape))
+    shape = model.run(graph, zero, {source})[source].shape
+    return model.network(graph, value, {source: model.columns(shape, 0)}), shape, Goal(rows, low, high, False), words
+
+
+def own_point(net, values, goal, branches):
+    """Whether a point of the goal that has branches, and is refused otherwise, lies in the piece of no other ones."""
+    (*numbers, v), own = [fractions(values[layer.value]) for layer in net], True
+    for z, layer, taken in zip(numbers, net[:-1], branches, strict=True):
+        for unit, b in zip(layer.units, taken, strict=True):
+            need(0 <= b < len(unit) and fits(unit[b][1], z, z), "a point of another piece")
+            own = own and not any(fits(limits, z, z) for _, limits in unit[:b])
+    for row, low, high in zip(goal.rows, goal.low, goal.high, strict=True):
+        value = sum(c * v[i] for i, c in row.items())
+        need((low is None or low <= value) and (high is None or value <= high), "a point that misses the conditions")
+    return own
+
+
+def union_claim(graph, claim):
+    """All values of a source, in a box, that meet conditions: none, or those of listed pieces, each with a point."""
+    (net, shape, goal, words), name, pieces = asked(graph, claim), claim["source"], claim["pieces"]
+    domain, own = region(claim, math.prod(shape)), 0
+    for piece in pieces:
+        point = [number(w) for w in piece["point"]]
+        need(all(map(le, domain.low, point)) and all(map(le, point, domain.high)), "a point outside of the box")
+        values = model.run(graph, {name: model.exact(shape, point)}, {layer.value for layer in net})
+        own += own_point(net, values, goal, piece["branches"])
+    patterns = [piece["branches"] for piece in pieces]
+    need(all(p not in patterns[:k] for k, p in enumerate(patterns)), "a piece twice")
+    need(check(net, claim["tree"], domain, goal, patterns), "not all other branches are excluded")
+    box = f"between {float(min(domain.low)):.9g} and {float(max(domain.high)):.9g}"
+    where = f"values of {name} in its box ({box}) that give {words}"
+    listed = f"the {where} are those of {len(pieces)} closed pieces, each with a point, {own} with one of their own"
+    return listed if pieces else f"there are no {where}"
+
+
+def verify(certificate, data):
+    """What is proven, one line each, of the model with these bytes. Whatever it raises is a refusal."""
     body = json.loads(certificate, parse_float=int, parse_constant=int)  # refused: floats are text in hexadecimal
-    _need(body["plica certificate"] == 1, f"format {body['plica certificate']}, and this reads 1")
-    digest, words = hashlib.sha256(model).hexdigest(), body.get("graph")
-    _need(digest == body["model"] and body["claims"], f"it is about {body['model']}, and this is {digest}")
-    graph = read_described(words, model) if words else read_onnx(model)
-    known = {"kind": kind_claim, "features": features_claim}
-    if not known.keys() >= {c["claim"] for c in body["claims"]}:
-        known |= runpy.run_path(str(Path(__file__).with_name("tree_checker.py")))["claims"](globals())
+    need(body["plica certificate"] == 1, f"format {body['plica certificate']}, and this reads 1")
+    digest, words = hashlib.sha256(data).hexdigest(), body.get("graph")
+    need(digest == body["model"] and body["claims"], f"it is about {body['model']}, and this is {digest}")
+    graph = model.read_described(words, data) if words else model.read_onnx(data)
+    claims = {"kind": kind_claim, "features": features_claim, "bound": bound_claim, "union": union_claim}
     about = [f"graph {hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()}"] if words else []
-    return [f"model {digest}", *about, *(known[c["claim"]](graph, c) for c in body["claims"])]
+    return [f"model {digest}", *about, *(claims[c["claim"]](graph, c) for c in body["claims"])]
 
 
 if __name__ == "__main__":

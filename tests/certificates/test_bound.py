@@ -5,7 +5,6 @@ import json
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ import torch
 from torch import nn
 
 import plica
-from plica import checker, tree_checker
+from plica import checker
 
 RADIUS = 1.05
 
@@ -60,13 +59,11 @@ def test_bounds_are_accepted(norm, tmp_path):
     assert verdict and float.fromhex(claim["radius"]) >= 0.98 * result.lower_bound[0]
 
 
-def test_two_files_alone_accept_it(bound):
+def test_the_checker_alone_accepts_it(bound):
     path = bound[3]
     command = [sys.executable, "-I", "-S", checker.__file__, str(path), str(path.with_suffix(".safetensors"))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.endswith("accepted\n"), done.stdout
-    source = Path(tree_checker.__file__).read_text(encoding="utf-8")
-    assert len(source.splitlines()) < 400 and "import plica" not in source and "from plica" not in source
 
 
 def nodes(body):

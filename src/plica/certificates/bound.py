@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from plica import checker, tree_checker
+from plica import checker, exact_model
 from plica.analyses.adversarial.exact import prepare, smallest
 from plica.analyses.adversarial.result import DistortionResult
 from plica.certificates.bracket import proof
@@ -42,14 +41,15 @@ def bound_claim(
     known = np.asarray(result.x_adv[index], dtype=np.float64) if math.isfinite(far) else None
     found = smallest(prepare(model.net), x, label, norm=result.norm, box=allowed, upper=known, progress=progress)
     output = model.of(model.net.output)
-    centre = {k: Fraction(float(v)) for k, v in enumerate(x)}
-    read = tree_checker.network(vars(checker), model.graph, output, model.graph.input, centre)
+    given = exact_model.point(model.graph, [float(v).hex() for v in x])[model.graph.input]
+    around = {model.graph.input: exact_model.add(exact_model.columns(given.shape, 0), given)}
+    read = exact_model.network(model.graph, output, around)
     claim = None if found.tree is None else proof(found.tree, read, progress)
     if claim is None:
         raise ArgumentError(f"certify: no proof was found for input {index}. Give more time (progress).")
     claim |= {"claim": "bound", "label": label, "output": output}
     try:
-        tree_checker.bound_claim(vars(checker), model.graph, claim)
+        checker.bound_claim(model.graph, claim)
     except Exception as error:
         raise ArgumentError(f"certify: the checker does not accept the proof for input {index} ({error}).") from error
     return claim

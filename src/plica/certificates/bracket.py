@@ -1,4 +1,4 @@
-"""A search for the smallest perturbation as data that `plica.tree_checker` reads."""
+"""A search for the smallest perturbation as data that `plica.checker` reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from plica import tree_checker as exact
+from plica import checker
 from plica.analyses.adversarial.exact.bounds import State
 from plica.analyses.adversarial.exact.dual import Multipliers
 from plica.analyses.adversarial.exact.hull import Hull
@@ -31,7 +31,7 @@ def proof(tree: Tree, network: Any, progress: Progress | None = None) -> dict[st
     tree : Tree
         Of a `Bracket`. The radius claimed is a little smaller than what it proved: the largest of a few that
         the checker accepts.
-    network : tree_checker.Net
+    network : list of exact_model.Layer
         The same network around the same input, as the checker reads it.
     progress : Progress, optional
         For the search, which is made once more within the radius that is claimed, so that it is the same throughout.
@@ -56,17 +56,17 @@ def proof(tree: Tree, network: Any, progress: Progress | None = None) -> dict[st
     centre = [Fraction(float(v)) for v in tree.layers.x]
     for share in SHARES:
         claim["radius"] = (tree.closed * (1 - share)).hex()
-        domain = exact.region(claim, len(centre), centre)
+        domain = checker.region(claim, len(centre), centre)
         pairs = zip(nodes, map(goal, best.aims), strict=True)
-        if all(exact.check(network, node, domain, wanted) for node, wanted in pairs):
+        if all(checker.check(network, node, domain, wanted) for node, wanted in pairs):
             return {**claim, "trees": nodes}
     return None
 
 
-def goal(aim: np.ndarray) -> exact.Goal:
+def goal(aim: np.ndarray) -> checker.Goal:
     """Margins above 0, as the checker reads them."""
     rows = [{k: int(v) for k, v in enumerate(row) if v} for row in aim]
-    return exact.Goal(rows, [0] * len(rows), [None] * len(rows), True)
+    return checker.Goal(rows, [0] * len(rows), [None] * len(rows), True)
 
 
 def _tree(tree: Tree, node: Node, before: State | None = None) -> dict[str, Any]:
@@ -180,4 +180,4 @@ def merged(below: Weighted, above: Weighted) -> tuple[list[list], dict[int, floa
 def whole(value: float) -> int:
     """The whole number of which the checker reads a float: over its grid, rounded down."""
     n, d = float(value).as_integer_ratio()
-    return n * exact.GRID // d
+    return n * checker.GRID // d

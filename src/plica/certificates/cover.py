@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from plica import tree_checker as exact
+from plica import checker
 from plica.certificates.bracket import merged, whole
 from plica.certificates.hair import Known, Taken, in_integers
 from plica.core.progress import Progress
 from plica.core.solve.warm import WarmProgram
 from plica.errors import ArgumentError
+from plica.exact_model import ONE, extreme, fits
 
 TIGHT = 60_000  # entries of a layer's rows up to which bounds are pulled back to the input
 
@@ -61,34 +63,34 @@ class Cover:
     progress: Progress
 
     def __post_init__(self) -> None:
-        self.floats = [_floats(layer) for layer in self.net.layers]
+        self.floats = [_floats(layer) for layer in self.net]
+        self.inputs = self.net[0].first
         ends = [*self.domain.low, *self.domain.high]
         self.bounded = not any(isinstance(v, float) for v in ends)
 
     def tree(self) -> dict[str, Any]:
         """The root, with everything below it."""
         steps: list[dict] = [{}]
-        known = exact.bounds(self.net, self.domain, {}, None, {})
-        for j in range(1, len(self.net.layers) - 1):
+        known = checker.bounds(self.net, self.domain, {}, None, {})
+        for j in range(1, len(self.net) - 1):
             if known is None or not self.bounded:
                 break
             step = self._tighter(j, known)
             if step is not None:
                 steps.append(step)
-                known = exact.bounds(self.net, self.domain, {}, known, step)
+                known = checker.bounds(self.net, self.domain, {}, known, step)
         node = {"steps": steps} if known is None else self._node({}, known)
         return {**node, "steps": [*steps, *node["steps"][1:]]} if known is not None else node
 
     def _tighter(self, j: int, known: Known) -> dict[str, Any] | None:
         """A step that pulls the bounds of one choice's undecided units back to the input."""
-        choice, (_, _, lines) = self.net.layers[j].choice, known[j]
-        open_ = [u for u, line in enumerate(lines) if line is None]
-        numbers = sorted({i for u in open_ for i in ([u] if choice[0] == "scalar" else choice[1][u])})
-        if not numbers or len(numbers) * self.net.inputs > TIGHT * 10:
+        open_ = [unit for unit, b in zip(self.net[j].units, known[j].only, strict=True) if b is None]
+        numbers = sorted({i for unit in open_ for i in _numbers(unit)})
+        if not numbers or len(numbers) * self.inputs > TIGHT * 10:
             return None
         slopes = []
         for k in range(j):
-            own = [[u, *self._default(k, u, known[k])] for u, line in enumerate(known[k].line) if line is None]
+            own = [[u, *self._default(k, u, known[k])] for u, b in enumerate(known[k].only) if b is None]
             slopes += [[k, own]] if own else []
         return {"bounds": [[j, [[i, 0, 0] for i in numbers]]], "slopes": slopes}
 
@@ -104,30 +106,24 @@ class Cover:
 
     def _lines(self, j: int, u: int, known: Any, sign: int) -> Iterator[tuple[dict[int, Any], Any]]:
         """Lines below (sign 1) or above a unit with finite shifts: of its branches, and chords."""
-        choice, low, high = self.net.layers[j].choice, known.low, known.high
+        unit, low, high = self.net[j].units[u], known.low, known.high
         lines: list[dict[int, Any]] = [{}]
-        if choice[0] == "scalar":
-            knots, slopes, shifts = choice[1][u]
-            inside = [b for b in range(len(slopes)) if (b == 0 or knots[b - 1] < high[u])
-                      and (b == len(knots) or knots[b] > low[u])]  # fmt: skip
-            lines += [{u: slopes[b]} for b in inside]
-            if not any(isinstance(v, float) for v in (low[u], high[u])) and high[u] > low[u]:
-                a, b = (slopes[k] * p + shifts[k] for k, p in ((inside[0], low[u]), (inside[-1], high[u])))
+        finite = not any(isinstance(end[i], float) for i in _numbers(unit) for end in (low, high))
+        if ONE in unit[0][0]:
+            inside = [own for own, limits in unit if all(extreme(form, low, high) < 0 for form, _ in limits)]
+            lines += [{u: own[u]} for own in inside]
+            if finite and high[u] > low[u]:
+                a, b = (extreme(own, end, end) for own, end in ((inside[0], low), (inside[-1], high)))
                 lines.append({u: (b - a) / (high[u] - low[u])})
         else:
-            group = choice[1][u]
+            group = _numbers(unit)
             lines += [{i: 1} for i in group]
-            rest = {i: max(high[k] for k in group if k != i) for i in group} if len(group) > 1 else {}
-            for i, top in rest.items():
-                if (
-                    sign < 0
-                    and not any(isinstance(v, float) for v in (low[i], high[i], top))
-                    and low[i] < top < high[i]
-                ):
-                    lines.append({i: (high[i] - top) / (high[i] - low[i])})
+            for i in group if sign < 0 and finite and len(group) > 1 else ():
+                top = max(high[k] for k in group if k != i)
+                lines += [{i: (high[i] - top) / (high[i] - low[i])}] if low[i] < top < high[i] else []
             lines += [dict.fromkeys(group, 1)] if sign < 0 and len(group) <= 16 else []
         for line in lines:
-            t = exact.shift(choice, u, line, low, high, sign)
+            t = checker.shift(unit, line, low, high, sign)
             if np.isfinite(float(t)):
                 yield line, t
 
@@ -136,7 +132,7 @@ class Cover:
     def _node(self, taken: Taken, known: Known | None) -> dict[str, Any]:
         """One node: closed, a piece, or split. Its first step cuts the bounds down to the branch taken."""
         self.progress.check()
-        known = exact.bounds(self.net, self.domain, taken, known, {})
+        known = checker.bounds(self.net, self.domain, taken, known, {})
         if known is None:
             return {"steps": [{}]}
         step, point = self._refuted(taken, known)
@@ -144,40 +140,36 @@ class Cover:
             return {"steps": [{}, step]}
         split = self._where(known, point)
         if split is None:
-            listed = [k for k, pattern in enumerate(self.patterns) if exact.lies(self.net, pattern, taken, known)]
-            if listed:
-                return {"steps": [{}], "piece": listed[0]}
+            for k in range(len(self.patterns)):
+                leaf = {"steps": [], "piece": k}
+                if checker.check(self.net, leaf, self.domain, self.goal, self.patterns, taken, known):
+                    return {"steps": [{}], "piece": k}
             split = self._touching(taken, known)
         j, u = split
-        branches = range(exact.branches(self.net.layers[j].choice, u))
+        branches = range(len(self.net[j].units[u]))
         children = [self._node({**taken, j: {**taken.get(j, {}), u: b}}, known) for b in branches]
         return {"steps": [{}], "split": [j, u], "children": children}
 
     def _touching(self, taken: Taken, known: Known) -> tuple[int, int]:
         """A unit that is one line, though another branch touches the node: its own may be another one's everywhere."""
-        for j, (layer, own) in enumerate(zip(self.net.layers, known, strict=False)):
-            for u, (line, _) in enumerate(own.line):
-                if u in taken.get(j, {}):
-                    continue
-                choice, group = layer.choice, layer.choice[1][u]
-                if choice[0] == "scalar" and {own.low[u], own.high[u]} & {*group[0]}:
-                    return j, u
-                if choice[0] == "max" and any(
-                    own.high[i] >= min(own.low[k] for k in line) for i in group if i not in line
-                ):
+        for j, (layer, own) in enumerate(zip(self.net, known, strict=False)):
+            for u, unit in enumerate(layer.units):
+                others = [limits for b, (_, limits) in enumerate(unit) if b != own.only[u]]
+                touched = any(all(extreme(form, own.low, own.high) <= 0 for form, _ in limits) for limits in others)
+                if touched and u not in taken.get(j, {}):
                     return j, u
         raise ArgumentError("certify: no proof was found that a pattern that is not listed has no point.")
 
     def _where(self, known: Known, point: np.ndarray | None) -> tuple[int, int] | None:
         """The undecided unit whose output is farthest from its function at a point; the first one without a point."""
         best, where = -1.0, None
-        for j, layer in enumerate(self.net.layers[:-1]):
-            for u, line in enumerate(known[j].line):
-                if line is not None:
+        for j, layer in enumerate(self.net[:-1]):
+            for u, b in enumerate(known[j].only):
+                if b is not None:
                     continue
                 if point is None:
                     return j, u
-                off = abs(point[layer.first + u] - _value(layer.choice, u, point[self.starts[j] :]))
+                off = abs(point[layer.first + u] - _value(layer.units[u], point[self.starts[j] :]))
                 if off > best:
                     best, where = float(off), (j, u)
         return where
@@ -194,9 +186,9 @@ class Cover:
             ray = solver.ray() if status == "infeasible" else None
             for way in () if ray is None else (ray, -ray):
                 found = self._step(program, known, way)
-                if exact.excluded(self.net, self.domain, self.goal, taken, known, found)[0]:
+                if checker.excluded(self.net, self.domain, self.goal, taken, known, found)[0]:
                     return found, None
-            if status == "optimal" and any(line is None for k in known for line in k.line):
+            if status == "optimal" and any(None in k.only for k in known):
                 return None, point
         step = in_integers(self, taken, known)
         return step, point
@@ -205,7 +197,7 @@ class Cover:
 
     def _program(self, taken: Taken, known: Known) -> Program:
         """Rows of the relaxation; columns: input, outputs of the choices, what each choice reads, the last layer."""
-        layers, start = self.net.layers, self.net.inputs + sum(len(a.choice[1]) for a in self.net.layers[:-1])
+        layers, start = self.net, self.inputs + sum(len(a.units) for a in self.net[:-1])
         self.starts = [start]
         for layer in layers:
             self.starts.append(self.starts[-1] + len(layer.rows))
@@ -219,20 +211,20 @@ class Cover:
             ends = (-np.inf if low is None else float(low), np.inf if high is None else float(high))
             p.row({self.starts[len(layers) - 1] + i: float(v) for i, v in row.items()}, *ends, "goal", r)
         for j in range(len(layers) - 1):
-            for u, line in enumerate(known[j].line):
-                self._unit_rows(p, j, u, line, known[j], taken.get(j, {}).get(u))
+            for u, b in enumerate(known[j].only):
+                self._unit_rows(p, j, u, b, known[j], u in taken.get(j, {}))
         return p
 
-    def _unit_rows(self, p: Program, j: int, u: int, line: Any, known: Any, branch: int | None) -> None:
+    def _unit_rows(self, p: Program, j: int, u: int, b: int | None, known: Any, taken: bool) -> None:
         """Rows of one unit."""
-        choice, h, z = self.net.layers[j].choice, self.net.layers[j].first + u, self.starts[j]
-        if line is not None:
-            p.row({h: 1.0, **{z + i: -float(s) for i, s in line[0].items() if s}}, *[float(line[1])] * 2, "is")
-            if choice[0] == "max" and branch is not None:
-                winner = choice[1][u][branch]
-                for i in choice[1][u]:
-                    if i != winner:
-                        p.row({z + winner: 1.0, z + i: -1.0}, 0.0, np.inf, "pair", j, i, u)
+        unit, h, z = self.net[j].units[u], self.net[j].first + u, self.starts[j]
+        if b is not None:
+            line, limits = unit[b]
+            slopes = {z + i: -float(s) for i, s in line.items() if s and i != ONE}
+            p.row({h: 1.0, **slopes}, *[float(line.get(ONE, 0))] * 2, "is")
+            for form, _ in limits if taken and ONE not in line else ():
+                (i,) = (k for k, c in form.items() if c == 1)
+                p.row({z + k: -float(c) for k, c in form.items()}, 0.0, np.inf, "pair", j, i, u)
             return
         for sign, word in ((1, "below"), (-1, "above")):
             for own, t in self._lines(j, u, known, sign):
@@ -243,7 +235,7 @@ class Cover:
     def _solver(self, p: Program, known: Known) -> WarmProgram:
         n = self.starts[-1]
         low, high = np.full(n, -np.inf), np.full(n, np.inf)
-        low[: self.net.inputs], high[: self.net.inputs] = _ends(self.domain.low), _ends(self.domain.high)
+        low[: self.inputs], high[: self.inputs] = _ends(self.domain.low), _ends(self.domain.high)
         for z, own in zip(self.starts, known, strict=False):
             low[z : z + len(own.low)], high[z : z + len(own.low)] = _ends(own.low), _ends(own.high)
         rows, columns, values = zip(*p.entries, strict=True)
@@ -288,11 +280,11 @@ class Cover:
 
 def _floats(layer: Any) -> tuple[sp.csr_array, np.ndarray]:
     """A layer's rows in floats."""
-    entries = [(r, c, float(v * layer.unit)) for r, row in enumerate(layer.rows) for c, v in row.items()]
+    entries = [(r, c, float(v * layer.unit)) for r, row in enumerate(layer.rows) for c, v in row.items() if c != ONE]
     rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
     width = 1 + max(columns, default=0)
     matrix = sp.csr_array((values, (rows, columns)), shape=(len(layer.rows), width), dtype=np.float64)
-    return matrix, np.array([float(v) for v in layer.offset])
+    return matrix, np.array([float(row.get(ONE, 0) * layer.unit) for row in layer.rows])
 
 
 def _ends(values: list) -> np.ndarray:
@@ -313,10 +305,14 @@ def _middle(known: Any, i: int) -> float:
     )
 
 
-def _value(choice: tuple, u: int, z: np.ndarray) -> float:
+def _value(unit: list, z: np.ndarray) -> float:
     """A unit's function at what it reads, in floats."""
-    if choice[0] == "max":
-        return max(float(z[i]) for i in choice[1][u])
-    knots, slopes, shifts = choice[1][u]
-    b = sum(float(z[u]) > k for k in knots)
-    return float(slopes[b]) * float(z[u]) + float(shifts[b])
+    if ONE not in unit[0][0]:
+        return max(float(z[i]) for i in _numbers(unit))
+    near = {i: Fraction(float(z[i])) for i in _numbers(unit)}
+    return float(next(extreme(line, near, near) for line, limits in unit if fits(limits, near, near)))
+
+
+def _numbers(unit: list) -> list[int]:
+    """The numbers that a unit reads."""
+    return list(dict.fromkeys(i for line, _ in unit for i in line if i != ONE))

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from flint import fmpz_mat
 
-from plica import tree_checker as exact
+from plica import checker
 from plica.core.exact.integers import particular, transpose
 from plica.core.polyhedron.cone import partition_of_integers
 from plica.errors import SolverError
+from plica.exact_model import ONE
 
 LARGEST = 1 << 20  # entries of a cone that is decided in integers
 
@@ -23,7 +24,7 @@ Known = list[Any]
 def in_integers(of: Any, taken: Taken, known: Known) -> dict[str, Any] | None:
     """A step from exact multipliers of the rows that are exact: behind choices that are all decided."""
     rows, equal, names = _exact_rows(of, taken, known)
-    n = of.net.inputs + 1
+    n = of.inputs + 1
     if not names or len(rows) * n > LARGEST:
         return None
     weights = _multipliers(rows, equal, n)
@@ -43,7 +44,7 @@ def in_integers(of: Any, taken: Taken, known: Known) -> dict[str, Any] | None:
         "rows": [int(v * top) for v in goal],
         "edges": [[j, [[i, int(v * top), *u] for (i, *u), v in own.items() if v]] for j, own in edges.items()],
     }
-    return step if exact.excluded(of.net, of.domain, of.goal, taken, known, step)[0] else None
+    return step if checker.excluded(of.net, of.domain, of.goal, taken, known, step)[0] else None
 
 
 def _exact_rows(of: Any, taken: Taken, known: Known) -> tuple[list, list, list]:
@@ -51,23 +52,23 @@ def _exact_rows(of: Any, taken: Taken, known: Known) -> tuple[list, list, list]:
     rows: list[list[int]] = []
     equal: list[list[int]] = []
     names: list[tuple] = []
-    for j, layer in enumerate(of.net.layers[:-1]):
+    for j in range(len(of.net) - 1):
         for u, b in taken.get(j, {}).items():
-            for form, key, sign in _literal(of, j, layer.choice, u, b, known):
-                row, factor = _integers(form, of.net.inputs)
+            for form, key, sign in _literal(of, j, u, b, known):
+                row, factor = _integers(form, of.inputs)
                 names.append((0, len(rows), (j, key), sign * factor))
                 rows.append(row)
-        if any(line is None for line in known[j].line):
+        if None in known[j].only:
             break
     else:
         for r, (given, low, high) in enumerate(zip(of.goal.rows, of.goal.low, of.goal.high, strict=True)):
-            form = exact.pull(of.net, known, exact.add(of.net.total, {}, of.net.layers[-1], given), {})
+            form = checker.pull(of.net, known, checker.through({}, of.net[-1], given), {})
             for end, sign in ((high, 1), (low, -1)):
                 if end is None or (low == high and sign < 0):
                     continue
                 own = {k: sign * v for k, v in form.items()}
-                own[exact.ONE] -= sign * end
-                row, factor = _integers(own, of.net.inputs)
+                own[ONE] -= sign * end
+                row, factor = _integers(own, of.inputs)
                 kind = int(low == high)
                 names.append((kind, len(equal if kind else rows), ("goal", r), sign * factor))
                 (equal if kind else rows).append(row)
@@ -75,23 +76,16 @@ def _exact_rows(of: Any, taken: Taken, known: Known) -> tuple[list, list, list]:
     return rows, equal, names
 
 
-def _literal(of: Any, j: int, choice: tuple, u: int, b: int, known: Known) -> Iterator[tuple[dict, tuple, int]]:
+def _literal(of: Any, j: int, u: int, b: int, known: Known) -> Iterator[tuple[dict, tuple, int]]:
     """Forms that a branch keeps at or below 0, and their weights in a step: of a bound, or of a pair."""
-
-    def read(weights: dict[int, int]) -> dict:
-        return exact.pull(of.net, known[:j], exact.add(of.net.total, {}, of.net.layers[j], weights), {})
-
-    if choice[0] == "scalar":
-        for end, sign in ((known[j].low[u], 1), (known[j].high[u], -1)):
-            if end in choice[1][u][0]:  # the knot, not a bound that is nearer
-                form = read({u: -sign})
-                form[exact.ONE] += sign * end
-                yield form, (u,), sign
-    else:
-        winner = choice[1][u][b]
-        for i in choice[1][u]:
-            if i != winner:
-                yield read({i: 1, winner: -1}), (i, u), 1
+    for limit, _ in of.net[j].units[u][b][1]:
+        form = checker.pull(of.net, known[:j], checker.through({}, of.net[j], limit), {})
+        if ONE not in limit:
+            yield form, (next(i for i, c in limit.items() if c == 1), u), 1
+        elif limit == {u: -1, ONE: known[j].low[u]}:  # the knot, not a bound that is nearer
+            yield form, (u,), 1
+        elif limit == {u: 1, ONE: -known[j].high[u]}:
+            yield form, (u,), -1
 
 
 def _multipliers(rows: list[list[int]], equal: list[list[int]], n: int) -> tuple[list[int], list[int]] | None:
@@ -115,7 +109,7 @@ def _multipliers(rows: list[list[int]], equal: list[list[int]], n: int) -> tuple
 
 def _integers(form: dict, n: int) -> tuple[list[int], Fraction]:
     """A form as a row of integers, its constant last, and the factor that makes it one."""
-    values = [Fraction(form.get(k, 0)) for k in (*range(n), exact.ONE)]
+    values = [Fraction(form.get(k, 0)) for k in (*range(n), ONE)]
     top = int(np.lcm.reduce(np.array([v.denominator for v in values], dtype=object)))
     row = [int(v * top) for v in values]
     common = int(np.gcd.reduce(np.array(row, dtype=object))) or 1

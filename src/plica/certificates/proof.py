@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from plica import checker
+from plica import checker, exact_model
 from plica.analyses.adversarial.result import DistortionResult
 from plica.analyses.preimage import Preimage, PreimageResult
 from plica.analyses.preimage.result import ImpostorResult, Kind, KindResult
@@ -93,8 +93,8 @@ def verify(certificate: str | os.PathLike[str], model: str | os.PathLike[str]) -
 
     Notes
     -----
-    The same check runs without plica: ``python checker.py CERTIFICATE MODEL``, with the one file
-    ``plica/checker.py`` and Python's standard library.
+    The same check runs without plica: ``python checker.py CERTIFICATE MODEL``, with the files ``plica/checker.py`` and
+    ``plica/exact_model.py`` and Python's standard library.
     """
     try:
         text = Path(certificate).read_bytes()
@@ -200,17 +200,19 @@ def _read(net: Network, result: Result | Preimage) -> _Model:
     if source is not None and net.origin.tensors and source.suffix in (".onnx", ".gz") and source.exists():
         data = source.read_bytes()
         try:
-            graph = checker.read_onnx(data)
+            graph = exact_model.read_onnx(data)
             names = {name: tensor for name, tensor in net.origin.tensors if name in _known(net)}
             model = _Model(net, graph, {INPUT: graph.input, **names}, {"model": hashlib.sha256(data).hexdigest()}, None)
-            checker.run(graph, checker.point(graph, ["0x0p+0"] * int(np.prod(graph.shape))), {model.of(net.output)})
+            exact_model.run(
+                graph, exact_model.point(graph, ["0x0p+0"] * int(np.prod(graph.shape))), {model.of(net.output)}
+            )
             return model
         except Exception:
             pass  # an operation that the checker does not read: the graph is described to it
     words, weights = described(net)
     header = {"model": hashlib.sha256(weights).hexdigest(), "graph": words}
     names = {name: name for name in _known(net)}
-    return _Model(net, checker.read_described(words, weights), names, header, weights)
+    return _Model(net, exact_model.read_described(words, weights), names, header, weights)
 
 
 def _known(net: Network) -> set[str]:
@@ -252,7 +254,7 @@ def _kind(model: _Model, result: KindResult, X: Any, index: int, progress: Progr
 def _features(model: _Model, result: ImpostorResult, X: Any, index: int, progress: Progress) -> dict[str, Any]:
     """The claim that an impostor has the features of an input, to within an exact difference, and the two answers."""
     layer, words = model.of(result.layer), [_words(result.x), _words(result.impostor)]
-    values = [checker.run(model.graph, checker.point(model.graph, w), {layer})[layer] for w in words]
+    values = [exact_model.run(model.graph, exact_model.point(model.graph, w), {layer})[layer] for w in words]
     exact = [[v * t.unit for v in t.data] for t in values]
     largest = max((abs(a - b) for a, b in zip(*exact, strict=True)), default=Fraction(0))
     limit = float(largest)  # rounded to nearest; the next float is above

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from plica import checker
-from plica import tree_checker as exact
 from plica.analyses.preimage import Preimage, PreimageResult, preimage, preimage_of
 from plica.certificates.cover import Cover
 from plica.core.domain import Box
@@ -49,19 +48,19 @@ def union_claim(
     if not union.is_complete:
         raise ArgumentError("certify: pieces may be missing. Give the search more time, or a smaller domain.")
     claim = {**_question(model, union, x), **_box(union)}
-    value, goal, _ = exact.asked(vars(checker), model.graph, claim)
-    network = exact.network(vars(checker), model.graph, value, claim["source"], {})
+    network, shape, goal, _ = checker.asked(model.graph, claim)
+    names = [layer.output for layer in network[:-1]]
     own = {model.names[node.name]: node.name for node in union.graph.network.nodes if node.name in model.names}
-    if not set(network.names) <= own.keys() or len(network.names) != len(union.graph.spans) - 1:
+    if not set(names) <= own.keys() or len(names) != len(union.graph.spans) - 1:
         raise ArgumentError("certify: the checker reads this network with other choices; it has no certificate.")
     claim["pieces"] = [
-        {"branches": [piece.found.branches[own[name]].tolist() for name in network.names], "point": _point(piece)}
+        {"branches": [piece.found.branches[own[name]].tolist() for name in names], "point": _point(piece)}
         for piece in union.pieces()
     ]
     patterns = [piece["branches"] for piece in claim["pieces"]]
-    claim["tree"] = Cover(network, exact.region(claim, network.inputs), goal, patterns, progress).tree()
+    claim["tree"] = Cover(network, checker.region(claim, math.prod(shape)), goal, patterns, progress).tree()
     try:
-        exact.union_claim(vars(checker), model.graph, claim)
+        checker.union_claim(model.graph, claim)
     except Exception as error:
         raise ArgumentError(f"certify: the checker does not accept the proof ({error}).") from error
     return claim

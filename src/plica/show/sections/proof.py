@@ -33,10 +33,10 @@ def proof_view(data: ReportData) -> View | None:
     )
     return View(
         answer,
-        "A certificate is data: anyone can check it with Python and files of plica that import nothing else "
-        "(checker.py; for bounds and whole preimages also tree_checker.py beside it). It reads the model itself and "
-        "computes every number of the claim once more, without rounding. Drawn are one image for every layer that is "
-        "small enough, the first impostor, and, of networks small enough, a bound and a whole preimage.",
+        "A certificate is data: anyone can check it with Python and two files of plica that import nothing else "
+        "(checker.py, and exact_model.py beside it, which reads the model itself). Every number of the claim is "
+        "computed once more, without rounding. Drawn are one image for every layer that is small enough, the first "
+        "impostor, and, of networks small enough, a bound and a whole preimage.",
         standing_of(results),
         completeness_of(results),
         "plica.certify(result, net, images, path='claim.json')\nplica.verify('claim.json', 'model.onnx')",
