@@ -75,7 +75,6 @@ def test_the_box_is_that_of_the_pixels(folder, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (("--norm", "two"), "--norm two"),
         (("--dtype", "half"), "--dtype half"),
         (("--method", "pgd"), "lbfgs_scipy"),
         (("--upper", "0.5"), "outside the box"),
@@ -90,3 +89,8 @@ def test_bad_options(folder, wrong, words):
     assert done.exit_code != 0
     assert words in str(done.exception)
     assert isinstance(done.exception, ArgumentError) or "outside" in words
+
+
+def test_a_norm_that_is_no_number(folder):
+    done = run("attack", folder / "tiny.onnx", "--data", folder / "images.npz", "--norm", "two")
+    assert done.exit_code == 2 and "'two'" in done.output

@@ -6,11 +6,13 @@ import dataclasses
 import io
 import json
 import math
+from typing import Annotated
 
 import pytest
 import typer
 
-from plica.cli import live, reading
+import plica
+from plica.cli import command, live, reading
 from plica.cli.ending import as_text, leave
 from plica.core.result import Completeness, Result, Standing
 from plica.errors import ArgumentError
@@ -34,7 +36,7 @@ def test_numbers():
 
 @pytest.mark.parametrize(("text", "expected"), [("3", 3), ("-1", -1), ("relu1", "relu1"), ("-", "-"), ("0.1", "0.1")])
 def test_layers_are_names_or_indices(text, expected):
-    assert reading.layer(text) == expected
+    assert reading.layer_of(text) == expected
 
 
 def test_json_is_standard():
@@ -84,6 +86,29 @@ def test_progress_passes_the_budget_on():
 
 
 def test_options_become_plain_values(tmp_path):
-    options = reading.DataOptions(tmp_path, scale=255.0)
-    assert reading.plain(options) == {"data": str(tmp_path), "split": "test", "scale": 255.0, "limit": 200}
-    assert dataclasses.fields(options)
+    given = {"data": tmp_path, "models": [tmp_path], "scale": 255.0, "mean": None, "maps": False}
+    assert command.plain(given) == {"data": str(tmp_path), "models": [str(tmp_path)], "scale": 255.0, "maps": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    first: Annotated[int, typer.Option()]
+    second: Annotated[float, typer.Option()] = 2.0
+
+
+def test_groups_become_options_and_answers_are_stamped(tmp_path, capsys):
+    app, seen = typer.Typer(), []
+
+    def try_it(pair: Annotated[Pair, {"second": 3.0}], run: reading.RunOptions, own: str = "x") -> command.Answer:
+        seen.append((pair, run.max_seconds, own))
+        return command.Answer(plica.is_omnidirectional([[1.0], [-1.0]]))
+
+    command.add(app, try_it)
+    app(["--first", "1", "--max-seconds", "9", "--json", "--out", str(tmp_path / "a.npz")], standalone_mode=False)
+    app(["--first", "1", "--second", "5", "--own", "y"], standalone_mode=False)
+    assert seen == [(Pair(1, 3.0), 9.0, "x"), (Pair(1, 5.0), None, "y")]
+    kept = {"first": 1, "second": 3.0, "own": "x"}
+    assert plica.load_result(tmp_path / "a.npz").header["options"] == kept
+    shown, end = json.JSONDecoder().raw_decode(text := capsys.readouterr().out)
+    assert shown["header"]["options"] == kept
+    assert "rigorous, complete" in text[end:]

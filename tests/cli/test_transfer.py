@@ -51,7 +51,7 @@ def test_transfer(folder, tmp_path):
     assert found["rows"] == ["distorted for fair.onnx", "distorted for partial.onnx", "Gaussian noise 0.05"]
     assert found["errors"][:2] == [[1.0, 1.0], [0.0, 1.0]]
     kept = load_result(tmp_path / "t.npz")
-    assert kept.distortions[0].status == ("found", "found") and kept.header["options"]["noise"] == (0.05,)
+    assert kept.distortions[0].status == ("found", "found") and kept.header["options"]["noise"] == "0.05"
     assert "distorted for fair.onnx" in run(*given).output
 
 

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plica.cli import options as opt
-from plica.cli.ending import finish
-from plica.cli.live import progress
-from plica.cli.reading import DataOptions, ModelOptions, open_both, plain, stamped_result
-from plica.cli.reading import layer as read_layer
+from plica.cli.command import Answer, add
+from plica.cli.reading import DeviceOptions, LabelledOptions, RunOptions, layer_or_none, open_both
 from plica.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from plica.core.network import Network
     from plica.loaders.images import ImageSet
 
-Norm = Annotated[str, typer.Option(help="Norm of the distance: 2, inf or 1.")]
+Norm = Annotated[float, typer.Option(help="Norm of the distance: 2, inf or 1.", metavar="NORM")]
 Targets = Annotated[
     str, typer.Option(help="Class to reach: all (any wrong one), second, random, least, or a class number.")
 ]
@@ -32,13 +30,14 @@ Dtype = Annotated[str, typer.Option(help="Arithmetic: own (the model file's), fl
 
 def register(app: typer.Typer) -> None:
     """Add the command of this module; in Python it is plica.min_distortion."""
-    app.command("attack")(attack)
+    add(app, attack)
 
 
 def attack(
-    model: opt.Model,
-    data: opt.Data,
-    norm: Norm = "2",
+    model: DeviceOptions,
+    data: LabelledOptions,
+    run: RunOptions,
+    norm: Norm = 2.0,
     targets: Targets = "all",
     method: Method = "auto",
     layer: OneLayer = None,
@@ -46,45 +45,17 @@ def attack(
     upper: Upper = None,
     dtype: Dtype = "own",
     exact: Exact = False,
-    split: opt.Split = "test",
-    scale: opt.Scale = None,
-    mean: opt.Mean = None,
-    std: opt.Std = None,
-    layout: opt.Layout = None,
-    labels: opt.Labels = None,
-    limit: opt.Limit = 200,
-    input_shape: opt.InputShape = None,
-    trust_pickle: opt.TrustPickle = False,
-    out: opt.Out = None,
     seed: opt.Seed = 0,
-    max_seconds: opt.MaxSeconds = None,
-    device: opt.Device = "cpu",
-    threads: opt.Threads = None,
-    as_json: opt.Json = False,
-) -> None:
+) -> Answer:
     """Find for every image the nearest one that the network gets wrong."""
     from plica.analyses.adversarial import min_distortion
 
-    opened = ModelOptions(model, input_shape, trust_pickle, device, threads)
-    read = DataOptions(data, split, scale, mean, std, layout, labels, limit)
-    given: dict[str, Any] = {"norm": _norm(norm), "targets": target_rule(targets), "method": method}
-    given |= {"seed": seed, "exact": exact}
-    net, images = open_both(opened, read)
-    kept = None if layer is None else read_layer(layer)
-    box = pixel_box(images, lower, upper, at_layer=kept is not None)
-    with progress(max_seconds) as watch:
-        result = min_distortion(
-            in_dtype(net, dtype), images.images, images.labels, box=box, layer=kept, progress=watch, **given
-        )
-    options = {**given, "targets": targets, "layer": layer, "lower": lower, "upper": upper, "dtype": dtype}
-    finish(stamped_result(result, net, images, {**options, **plain(opened), **plain(read)}), as_json=as_json, out=out)
-
-
-def _norm(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ArgumentError(f"--norm {text}: use 2, inf or 1.") from None
+    net, images = open_both(model, data)
+    given: dict[str, Any] = {"norm": norm, "targets": target_rule(targets), "method": method, "exact": exact}
+    given |= {"layer": layer_or_none(layer), "box": pixel_box(images, lower, upper, at_layer=layer is not None)}
+    with run.watch() as watch:
+        found = min_distortion(in_dtype(net, dtype), images.images, images.labels, seed=seed, progress=watch, **given)
+    return Answer(found, net, images)
 
 
 def target_rule(text: str) -> str | int:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from plica.cli import options as opt
-from plica.cli.ending import finish
-from plica.cli.live import progress
-from plica.cli.reading import DataOptions, ModelOptions, open_images, open_model, plain, property_case, stamped_result
-from plica.cli.reading import layer as read_layer
+from plica.cli.command import Answer, add
+from plica.cli.reading import (
+    ImageOptions,
+    ModelOptions,
+    RunOptions,
+    box_of,
+    layer_of,
+    one_of,
+    open_images,
+    open_model,
+    property_case,
+    say,
+)
 from plica.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -29,101 +40,84 @@ Images = Annotated[
 Image = Annotated[int, typer.Option(help="Number of the image, from 0.", min=0)]
 Radius = Annotated[float, typer.Option(help="Half width of the box around the image.", min=0.0)]
 MaxPieces = Annotated[int, typer.Option(help="Splits of the local search at most.", min=0)]
+Convolution = Annotated[
+    str, typer.Option("--layer", help="Name of the convolution's node; all are listed when it is not found.")
+]
+
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """Where a local constant is wanted: in a box, in the box of a property, or around an image."""
+
+    lower: Lower = None
+    upper: Upper = None
+    data: Images = None
+    image: Image = 0
+    radius: Radius = 0.01
+    property_: opt.Property = None
+    case: opt.Case = None
+    split: opt.Split = "test"
+    scale: opt.Scale = None
+    mean: opt.Mean = None
+    std: opt.Std = None
+    layout: opt.Layout = None
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command("lipschitz")(lipschitz)
-    app.command("conv-spectrum")(conv_spectrum)
+    add(app, lipschitz, conv_spectrum)
 
 
 def lipschitz(
-    model: opt.Model,
+    model: ModelOptions,
+    where: LocalOptions,
+    run: RunOptions,
     tight: Tight = True,
     steps: Steps = 60,
     tolerance: Tolerance = 0.01,
-    lower: Lower = None,
-    upper: Upper = None,
-    data: Images = None,
-    image: Image = 0,
-    radius: Radius = 0.01,
-    property_: opt.Property = None,
-    case: opt.Case = None,
     max_pieces: MaxPieces = 200,
-    split: opt.Split = "test",
-    scale: opt.Scale = None,
-    mean: opt.Mean = None,
-    std: opt.Std = None,
-    layout: opt.Layout = None,
-    input_shape: opt.InputShape = None,
-    trust_pickle: opt.TrustPickle = False,
-    out: opt.Out = None,
-    max_seconds: opt.MaxSeconds = None,
-    threads: opt.Threads = None,
-    as_json: opt.Json = False,
-) -> None:
+) -> Answer:
     """Proven bounds of the Lipschitz constant of every layer and of the network, in the Euclidean norm."""
     from plica.analyses.lipschitz import lipschitz as compute
 
-    opened = ModelOptions(model, input_shape, trust_pickle, "cpu", threads)
-    net = open_model(opened)
-    for notice in net.origin.notices:
-        typer.echo(f"note: {notice}", err=True)
-    read = None if data is None else DataOptions(data, split, scale, mean, std, layout, None, image + 1)
-    asked = property_case(property_, case, net)
-    domain = _domain(net, (lower, upper), read, image, radius) if asked is None else asked.domain
-    settings: dict[str, Any] = {"tight": tight, "steps": steps, "tolerance": tolerance, "max_pieces": max_pieces}
-    with progress(max_seconds) as watch:
-        result = compute(net, domain=domain, progress=watch, **settings)
-    given: dict[str, Any] = {"lower": lower, "upper": upper, "image": image, "radius": radius, "case": case}
-    given["property"] = None if property_ is None else str(property_)
-    options = {**settings, **given, **plain(opened), **({} if read is None else plain(read))}
-    finish(stamped_result(result, net, None, options), as_json=as_json, out=out)
+    net = open_model(model)
+    say(*net.origin.notices)
+    domain = _domain(net, where)
+    with run.watch() as watch:
+        found = compute(net, tight=tight, steps=steps, tolerance=tolerance, domain=domain, max_pieces=max_pieces,
+                        progress=watch)  # fmt: skip
+    return Answer(found, net)
 
 
-def _domain(
-    net: Network, ends: tuple[float | None, float | None], read: DataOptions | None, image: int, radius: float
-) -> Box | None:
+def _domain(net: Network, where: LocalOptions) -> Box | None:
     """The box of the options, if any."""
     import numpy as np
 
     from plica.core.domain import Box
 
-    if read is not None:
-        images = open_images(read, net)
-        if len(images) <= image:
-            raise ArgumentError(f"{read.data} has {len(images)} images; there is no image {image} (counted from 0).")
-        x = np.asarray(images.images[image], dtype=np.float64).ravel()
-        return Box(x - radius, x + radius)
-    if ends == (None, None):
-        return None
-    if None in ends:
+    asked = property_case(where.property_, where.case, net)
+    if asked is not None:
+        return asked.domain
+    if where.data is not None:
+        read = ImageOptions(where.data, where.split, where.scale, where.mean, where.std, where.layout)
+        image = one_of(open_images(read, net, limit=where.image + 1), read, where.image)
+        x = np.asarray(image, dtype=np.float64).ravel()
+        return Box(x - where.radius, x + where.radius)
+    if (where.lower is None) is not (where.upper is None):
         raise ArgumentError("--lower and --upper belong together: the smallest and largest value of every input.")
-    size = int(np.prod(net.input_shape))
-    return Box(np.full(size, ends[0]), np.full(size, ends[1]))
+    return box_of(math.prod(net.input_shape), where.lower, where.upper)
 
 
-def conv_spectrum(
-    model: opt.Model,
-    layer: Annotated[str, typer.Option(help="Name of the convolution's node; all are listed when it is not found.")],
-    input_shape: opt.InputShape = None,
-    trust_pickle: opt.TrustPickle = False,
-    out: opt.Out = None,
-    max_seconds: opt.MaxSeconds = None,
-    threads: opt.Threads = None,
-    as_json: opt.Json = False,
-) -> None:
+def conv_spectrum(model: ModelOptions, layer: Convolution, run: RunOptions) -> Answer:
     """All singular values of one convolution of the model, taken with circular padding."""
     from plica.analyses.lipschitz import conv_spectrum as compute
     from plica.core.conv import Conv
 
-    opened = ModelOptions(model, input_shape, trust_pickle, "cpu", threads)
-    net = open_model(opened)
+    net = open_model(model)
     found = {node.name: node.op for node in net.nodes if isinstance(node.op, Conv)}
-    name = read_layer(layer)
+    name = layer_of(layer)
     if name not in found:
         raise ArgumentError(f"--layer {layer}: no convolution of that name. There are: {', '.join(found) or 'none'}.")
     op = found[str(name)]
-    with progress(max_seconds) as watch:
-        result = compute(op, op.input_shape, progress=watch)
-    finish(stamped_result(result, net, None, {"layer": layer, **plain(opened)}), as_json=as_json, out=out)
+    with run.watch() as watch:
+        return Answer(compute(op, op.input_shape, progress=watch), net)

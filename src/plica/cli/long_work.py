@@ -9,9 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from plica.cli import options as opt
-from plica.cli.ending import finish
-from plica.cli.live import progress
-from plica.cli.reading import DataOptions, ModelOptions, open_both, plain, stamped_result
+from plica.cli.command import Answer, add
+from plica.cli.reading import DeviceOptions, ImageOptions, RunOptions, open_both
 from plica.errors import ArgumentError, DataError
 
 Analysis = Annotated[
@@ -29,34 +28,23 @@ Limit = Annotated[int | None, typer.Option(help="Use so many images. Default: al
 
 def register(app: typer.Typer) -> None:
     """Add the command of this module."""
-    app.command("run")(run)
+    add(app, run)
 
 
 def run(
     analysis: Analysis,
-    model: opt.Model,
-    data: opt.Data,
+    model: DeviceOptions,
+    data: ImageOptions,
     folder: opt.Kept,
+    time: RunOptions,
     set_: Set = None,
     workers: opt.Workers = 1,
     cluster: opt.Cluster = None,
     chunk: Chunk = None,
     wait: opt.Wait = False,
-    split: opt.Split = "test",
-    scale: opt.Scale = None,
-    mean: opt.Mean = None,
-    std: opt.Std = None,
-    layout: opt.Layout = None,
     limit: Limit = None,
-    input_shape: opt.InputShape = None,
-    trust_pickle: opt.TrustPickle = False,
-    out: opt.Out = None,
     seed: opt.Seed = 0,
-    max_seconds: opt.MaxSeconds = None,
-    device: opt.Device = "cpu",
-    threads: opt.Threads = None,
-    as_json: opt.Json = False,
-) -> None:
+) -> Answer:
     """Run an analysis over many images in chunks that survive everything; a second run continues."""
     from plica.jobs import ANALYSES
     from plica.jobs import run as compute
@@ -64,16 +52,12 @@ def run(
     given = arguments(set_ or [])
     if (found := ANALYSES.get(analysis.replace("-", "_"))) is not None and found.seeded:
         given.setdefault("seed", seed)
-    opened = ModelOptions(model, input_shape, trust_pickle, device, threads)
-    read = DataOptions(data, split, scale, mean, std, layout, None, limit or 2**62)
-    net, images = open_both(opened, read)
+    net, images = open_both(model, data, limit=limit)
     where: dict[str, Any] = {"folder": folder, "workers": workers, "cluster": cluster, "chunk": chunk, "wait": wait}
     if found is not None and "y" in found.each and images.labels is not None:
         given.setdefault("y", images.labels)
-    with progress(max_seconds) as watch:
-        result = compute(analysis, net, images.images, progress=watch, **where, **given)
-    shown = {"analysis": analysis, "set": set_ or [], "folder": str(folder), **plain(opened), **plain(read)}
-    finish(stamped_result(result, net, images, shown), as_json=as_json, out=out)
+    with time.watch() as watch:
+        return Answer(compute(analysis, net, images.images, progress=watch, **where, **given), net, images)
 
 
 def arguments(pairs: list[str]) -> dict[str, Any]:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from plica.cli import options as opt
+from plica.cli.command import add
 from plica.cli.ending import finish
-from plica.cli.reading import ModelOptions, open_model
+from plica.cli.reading import FileOptions, ShowOptions, open_model
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command("info")(info)
+    add(app, info)
 
 
-def info(
-    model: opt.Model,
-    input_shape: opt.InputShape = None,
-    trust_pickle: opt.TrustPickle = False,
-    out: opt.Out = None,
-    as_json: opt.Json = False,
-) -> None:
+def info(model: FileOptions, show: ShowOptions) -> None:
     """Show a model's layers: the names and indices that --layer takes, shapes, units, and what loading changed."""
     from plica.loaders import info as describe
 
-    net = open_model(ModelOptions(model, input_shape, trust_pickle))
-    finish(describe(net), as_json=as_json, out=out)
+    finish(describe(open_model(model)), as_json=show.as_json, out=show.out)

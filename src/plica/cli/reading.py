@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from plica.errors import ArgumentError
+from plica.cli import options as opt
+from plica.cli.live import progress
+from plica.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from plica.core.domain import Box
     from plica.core.network import Network
+    from plica.core.progress import Progress
     from plica.loaders.images import ImageSet
     from plica.loaders.vnnlib import Case
 
@@ -34,45 +41,123 @@ def _list(text: str, convert: Callable, option: str, example: str) -> tuple:
         raise ArgumentError(f"{option} {text}: not a list of numbers. Write it like {example}.") from None
 
 
-def layer(text: str) -> str | int:
+def integers(text: str | None, option: str) -> list[int] | None:
+    """Read ``0,3,17`` as numbers of units or rows; nothing between the commas stands for none."""
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ArgumentError(f"{option} {text}: not a list of numbers. Write it like 0,3,17.") from None
+
+
+def layer_of(text: str) -> str | int:
     """Read an index as a number, everything else as a name."""
     return int(text) if text.removeprefix("-").isdigit() else text
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelOptions:
-    """The options that say how to open a model."""
-
-    model: Path
-    input_shape: str | None = None
-    trust_pickle: bool = False
-    device: str = "cpu"
-    threads: int | None = None
+def layer_or_none(text: str | None) -> str | int | None:
+    """A layer, where one is named."""
+    return None if text is None else layer_of(text)
 
 
-@dataclasses.dataclass(frozen=True)
-class DataOptions:
-    """The options that say how to read images."""
+def layers_of(names: list[str] | None) -> list[str | int] | None:
+    """Several layers; None for all."""
+    return [layer_of(name) for name in names] if names else None
 
-    data: Path
-    split: str = "test"
-    scale: float | None = None
-    mean: str | None = None
-    std: str | None = None
-    layout: str | None = None
-    labels: Path | None = None
-    limit: int = 200
+
+@dataclass(frozen=True)
+class FileOptions:
+    """A model's file."""
+
+    model: opt.Model
+    input_shape: opt.InputShape = None
+    trust_pickle: opt.TrustPickle = False
+
+
+@dataclass(frozen=True)
+class ModelOptions(FileOptions):
+    """A model that is computed with, on the CPU."""
+
+    threads: opt.Threads = None
+
+
+@dataclass(frozen=True)
+class DeviceOptions(ModelOptions):
+    """A model that is computed with, anywhere."""
+
+    device: opt.Device = "cpu"
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """A file of images, of which a command takes the ones that it names."""
+
+    data: opt.Data
+    split: opt.Split = "test"
+    scale: opt.Scale = None
+    mean: opt.Mean = None
+    std: opt.Std = None
+    layout: opt.Layout = None
 
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of `plica.loaders.images.read_images`, but for the file and the limit."""
+        """Keyword arguments of `plica.loaders.images.read_images`, but for the file."""
         return {
             "split": self.split,
             "scale": self.scale,
             "mean": numbers(self.mean, "--mean"),
             "std": numbers(self.std, "--std"),
             "layout": self.layout,
-            "labels": self.labels,
         }
+
+
+@dataclass(frozen=True)
+class DataOptions(ImageOptions):
+    """A file of images, of which a command takes the first."""
+
+    limit: opt.Limit = 200
+
+    def arguments(self) -> dict[str, Any]:
+        """As of `ImageOptions`, with the limit."""
+        return {**super().arguments(), "limit": self.limit}
+
+
+@dataclass(frozen=True)
+class LabelledOptions(DataOptions):
+    """A file of images with labels, or with labels in another file."""
+
+    labels: opt.Labels = None
+
+    def arguments(self) -> dict[str, Any]:
+        """As of `DataOptions`, with the labels."""
+        return {**super().arguments(), "labels": self.labels}
+
+
+@dataclass(frozen=True)
+class ShowOptions:
+    """Where an answer goes."""
+
+    out: opt.Out = None
+    as_json: opt.Json = False
+
+
+@dataclass(frozen=True)
+class TimeOptions:
+    """How long work may take, and how what it found is said."""
+
+    max_seconds: opt.MaxSeconds = None
+    as_json: opt.Json = False
+
+    def watch(self) -> AbstractContextManager[Progress]:
+        """The budget, which begins here, with a progress bar."""
+        return progress(self.max_seconds)
+
+
+@dataclass(frozen=True)
+class RunOptions(TimeOptions):
+    """How long work may take, and where its answer goes."""
+
+    out: opt.Out = None
 
 
 def use_threads(count: int | None) -> None:
@@ -83,13 +168,16 @@ def use_threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
-def open_model(options: ModelOptions) -> Network:
+def open_model(options: FileOptions) -> Network:
     """Load the model and move it to its device."""
     from plica.loaders import load
 
-    use_threads(options.threads)
+    if isinstance(options, ModelOptions):
+        use_threads(options.threads)
     net = load(options.model, shape(options.input_shape), trust_pickle=options.trust_pickle)
-    return net if options.device == "cpu" else net.to(checked_device(options.device))
+    if isinstance(options, DeviceOptions) and options.device != "cpu":
+        net = net.to(checked_device(options.device))
+    return net
 
 
 def checked_device(name: str) -> str:
@@ -106,26 +194,70 @@ def checked_device(name: str) -> str:
     return name
 
 
-def open_images(options: DataOptions, net: Network) -> ImageSet:
-    """Read the images in the shape that the network reads."""
+def open_images(options: ImageOptions, net: Network, **wanted: Any) -> ImageSet:
+    """Read the images in the shape that the network reads; `wanted` are further arguments of `read_images`."""
     from plica.loaders.images import read_images
 
-    return read_images(options.data, limit=options.limit, shape=net.input_shape, **options.arguments())
+    return read_images(options.data, shape=net.input_shape, **options.arguments(), **wanted)
 
 
-def plain(options: Any) -> dict[str, Any]:
-    """The options that were given, as text and numbers for a result's header."""
-    given = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
-    return {k: str(v) if isinstance(v, Path) else v for k, v in given.items() if v is not None}
-
-
-def open_both(opened: ModelOptions, read: DataOptions) -> tuple[Network, ImageSet]:
+def open_both(model: FileOptions, data: ImageOptions, **wanted: Any) -> tuple[Network, ImageSet]:
     """Load the model and the images; say on stderr what was guessed."""
-    net = open_model(opened)
-    images = open_images(read, net)
-    for notice in (*net.origin.notices, *images.notices):
-        typer.echo(f"note: {notice}", err=True)
+    net = open_model(model)
+    images = open_images(data, net, **wanted)
+    say(*net.origin.notices, *images.notices)
     return net, images
+
+
+def open_one(model: FileOptions, data: ImageOptions, number: int) -> tuple[Network, ImageSet, np.ndarray]:
+    """Load the model, the images up to one, and this one."""
+    net, images = open_both(model, data, limit=number + 1)
+    return net, images, one_of(images, data, number)
+
+
+def one_of(images: ImageSet, data: ImageOptions, number: int) -> np.ndarray:
+    """An image by its number."""
+    if len(images) <= number:
+        raise ArgumentError(f"{data.data} has {len(images)} images; there is no image {number} (they count from 0).")
+    return images.images[number]
+
+
+def labels_of(images: ImageSet, data: ImageOptions) -> np.ndarray:
+    """The labels, or what to do about their absence."""
+    if images.labels is None:
+        raise DataError(f"{data.data} has no labels; give --labels FILE.")
+    return images.labels
+
+
+def say(*notices: str) -> None:
+    """Notices on stderr."""
+    for notice in notices:
+        typer.echo(f"note: {notice}", err=True)
+
+
+def array(path: Path) -> np.ndarray:
+    """Read a matrix of numbers."""
+    import numpy as np
+
+    try:
+        read = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"'{path}' is not a matrix of numbers ({error}). Give .npy, or .csv with a row per line."
+        ) from None
+    return np.asarray(read)
+
+
+def box_of(size: int, lower: float | None, upper: float | None) -> Box | None:
+    """The same two limits for every variable; without one it is infinite, without both there is no box."""
+    import numpy as np
+
+    from plica.core.domain import Box
+
+    if lower is None and upper is None:
+        return None
+    ends = (-np.inf if lower is None else lower, np.inf if upper is None else upper)
+    return Box(*(np.full(size, end) for end in ends))
 
 
 def property_case(path: Path | None, index: int | None, net: Network) -> Case | None:
@@ -143,10 +275,3 @@ def property_case(path: Path | None, index: int | None, net: Network) -> Case | 
             f"{sizes[1]}."
         )
     return prop.case(index)
-
-
-def stamped_result(result: Any, net: Network | None, data: Any, options: dict[str, Any]) -> Any:
-    """Complete the result's header."""
-    from plica.store import stamped
-
-    return stamped(result, network=net, data=data, options=options)

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from plica.cli import options as opt
+from plica.cli.command import add
 from plica.cli.ending import finish
 from plica.cli.live import progress
-from plica.cli.reading import DataOptions, ModelOptions, checked_device, open_model, use_threads
+from plica.cli.reading import DeviceOptions, LabelledOptions, checked_device, open_model, use_threads
 from plica.errors import ArgumentError
 
 OptionalModel = Annotated[
@@ -32,7 +33,7 @@ MaxSeconds = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command("report")(report)
+    add(app, report)
 
 
 def report(
@@ -62,14 +63,14 @@ def report(
 
     use_threads(threads)
     net = None
-    reading: dict[str, Any] = {}
+    reading: dict[str, Any] = {"limit": limit}
     if model is not None:
         if data is None:
             raise ArgumentError("plica report MODEL needs images. Give them with --data FILE.")
-        net = open_model(ModelOptions(model, input_shape, trust_pickle, device, threads))
-        reading = DataOptions(data, split, scale, mean, std, layout, labels, limit).arguments()
+        net = open_model(DeviceOptions(model, input_shape, trust_pickle, threads, device))
+        reading = LabelledOptions(data, split, scale, mean, std, layout, limit, labels).arguments()
     else:
         checked_device(device)
     with progress() as watch:
-        result = make(net, data, out=out, limit=limit, max_seconds=max_seconds, seed=seed, progress=watch, **reading)
+        result = make(net, data, out=out, max_seconds=max_seconds, seed=seed, progress=watch, **reading)
     finish(result, as_json=as_json)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from plica.cli import options as opt
+from plica.cli.command import add
 from plica.cli.ending import finish
 from plica.cli.live import progress
 from plica.cli.reading import use_threads
@@ -23,7 +24,7 @@ Folder = Annotated[Path, typer.Option(help="Folder to write to; figures that are
 
 def register(app: typer.Typer) -> None:
     """Add the command of this module."""
-    app.command("reproduce")(reproduce)
+    add(app, reproduce)
 
 
 def reproduce(

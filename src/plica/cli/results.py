@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from plica.cli import options as opt
+from plica.cli.command import add
 from plica.cli.ending import DIFFERENT, finish
+from plica.cli.reading import ShowOptions
 
 Saved = Annotated[Path, typer.Argument(metavar="FILE", help="A result saved with --out or plica.save.")]
 First = Annotated[Path, typer.Argument(metavar="A", help="A saved result, or a folder of them (a report's).")]
@@ -20,8 +22,7 @@ Table = Annotated[Path | None, typer.Option(help="Write its rows: .csv or .tex."
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command("load-result")(load_result)
-    app.command("diff")(diff)
+    add(app, load_result, diff)
 
 
 def load_result(file: Saved, plot: Plot = None, table: Table = None, as_json: opt.Json = False) -> None:
@@ -42,11 +43,11 @@ def load_result(file: Saved, plot: Plot = None, table: Table = None, as_json: op
     finish(result, as_json=as_json, extra="\n".join([*lines, *written]))
 
 
-def diff(a: First, b: Second, tolerance: Tolerance = 0.0, out: opt.Out = None, as_json: opt.Json = False) -> None:
+def diff(a: First, b: Second, show: ShowOptions, tolerance: Tolerance = 0.0) -> None:
     """Compare two saved results, or two reports. Exit code 0: equal; 1: different."""
     from plica.compare import diff as compare
 
     result = compare(a, b, tolerance=tolerance)
-    finish(result, as_json=as_json, out=out)
+    finish(result, as_json=show.as_json, out=show.out)
     if not result:
         raise typer.Exit(DIFFERENT)
