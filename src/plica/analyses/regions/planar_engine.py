@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from plica.analyses.regions.pages import keep_pages
 from plica.analyses.regions.planar_exact import Exact, ratio
 from plica.analyses.regions.planar_fine_maps import FineMaps
 from plica.analyses.regions.planar_fine_tier import FineTier
@@ -48,7 +49,6 @@ from plica.errors import BudgetReached, SolverError
 
 CHUNK = 1024
 CHUNK_BYTES = 1 << 24
-KEPT_BYTES = 1 << 23  # more than any array of a small chunk
 BENDS = 8  # rows are carried over a choice where cells fall into fewer parts than units / BENDS
 
 
@@ -92,10 +92,7 @@ class Engine:
         self.settler: Settler | None = None  # made when floats leave something open for the first time
         widest = max((bytes_per_vertex(net, stage) for stage in self.plan), default=1)
         self.chunk = max(32, min(CHUNK, CHUNK_BYTES // (12 * widest)))
-        # A C library that gives freed memory back at once makes every chunk pay for fresh pages (3 us each under a
-        # hypervisor). glibc keeps twice what the largest block took that was ever freed (mallopt(3)); this one is not
-        # touched, so it takes no memory itself.
-        np.empty(KEPT_BYTES, np.uint8)
+        keep_pages()
         self.items: list[Item | Waiting] = [Item(first_split(net, window, radius), slice(0, 1))]
 
     # --- the loop -----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 
 from plica.analyses.regions import solid_exact as exact
 from plica.analyses.regions import solid_pieces as pieces
+from plica.analyses.regions.pages import keep_pages
 from plica.analyses.regions.solid_arithmetic import Cells, Forms, room
 from plica.analyses.regions.solid_ball import exact_near, near
 from plica.analyses.regions.solid_domain import Domain
@@ -104,6 +105,7 @@ class Engine:
         self.chunk = int(max(1, min(CHUNK, CHUNK_BYTES // (bytes_per_cell(net, self.d) + 2 * self.branches))))
         self.room = room(self.d)
         self._levels = levels(self.d, 1, 1, 1)
+        keep_pages()
 
     # --- the walk over stages -----------------------------------------------------------------------------------
 

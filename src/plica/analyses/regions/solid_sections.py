@@ -18,6 +18,7 @@ from plica.analyses.regions import solid_arithmetic as _arithmetic
 FAST, SAFE, UNIT, TINY = _arithmetic.FAST, _arithmetic.SAFE, _arithmetic.UNIT, _arithmetic.TINY
 fetch, lowest, ones = _arithmetic.fetch, _arithmetic.lowest, _arithmetic.ones
 solve, value, weights = _arithmetic.solve, _arithmetic.value, _arithmetic.weights
+PART = FAST | {"forceinline": True}  # calls with so many arrays cost more than what they do
 DOUBT, GROW = -1, -2
 
 
@@ -60,7 +61,7 @@ def levels(d: int, forms: int, vertices: int, edges: int) -> Levels:
     )  # fmt: skip
 
 
-@njit(**FAST)
+@njit(**PART)
 def _scale_forms(lv, forms, cell):
     """Copy the cell's forms, each scaled to slopes of about 1 by a power of two."""
     d = len(forms.size)
@@ -78,7 +79,7 @@ def _scale_forms(lv, forms, cell):
         lv.base[f], lv.slope[f] = weights(lv.A[f], lv.off[f], forms.size)
 
 
-@njit(**FAST)
+@njit(**PART)
 def _values(lv, level, v, x, err):
     """Values of a level's forms at a vertex; return whether all signs are certain."""
     bound, least = 0.0, np.inf
@@ -113,7 +114,7 @@ def _refine(lv, room, cells, forms, where, v):
     return err < np.inf and _values(lv, level, v, room.x, err)
 
 
-@njit(**FAST)
+@njit(**PART)
 def _start(lv, room, cells, forms, cell):
     """Put a cell at level 0, with the forms that cut it; False when a sign is in doubt."""
     first, last = cells.vptr[cell], cells.vptr[cell + 1]
@@ -137,7 +138,7 @@ def _start(lv, room, cells, forms, cell):
     return True
 
 
-@njit(**FAST)
+@njit(**PART)
 def _activate(lv, level):
     """Find the columns of a level that change sign."""
     n = lv.columns[level]
@@ -156,7 +157,7 @@ def _activate(lv, level):
     lv.next[level] = 1
 
 
-@njit(**FAST)
+@njit(**PART)
 def _edges(lv, level, d):
     """List the edges of a level's section; False when there is no room."""
     n, m, T = lv.vertices[level], 0, lv.T[level]
@@ -181,7 +182,7 @@ def _edges(lv, level, d):
     return True
 
 
-@njit(**FAST)
+@njit(**PART)
 def _section(lv, room, cells, forms, where, j):
     """Put the section by active column j at the next level; DOUBT or GROW when that fails, else 0."""
     level = where[1]
@@ -220,7 +221,7 @@ def _section(lv, room, cells, forms, where, j):
     return 0
 
 
-@njit(**FAST)
+@njit(**PART)
 def _apart(lv, level):
     """Whether the zeros of the active columns on a segment are distinct, for sure."""
     Z, eu, ew = lv.Z[level], lv.e[level, 0], lv.e[level, 1]
@@ -248,7 +249,7 @@ def _apart_or_refined(lv, room, cells, forms, where):
     return _apart(lv, where[1])
 
 
-@njit(**FAST)
+@njit(**PART)
 def _count(lv, room, cells, forms, cell):
     """Number of parts of a cell; DOUBT or GROW."""
     d = len(forms.size)
