@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from plica.core.network import Network
     from plica.loaders.images import ImageSet
 
-Norm = Annotated[float, typer.Option(help="Norm of the distance: 2, inf or 1.", metavar="NORM")]
+
+def _norm(text: str | float) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ArgumentError(f"--norm {text}: use 2, inf or 1.") from None
+
+
+Norm = Annotated[
+    float, typer.Option(help="Norm of the distance, or of the balls: 2, inf or 1.", metavar="NORM", parser=_norm)
+]
 Targets = Annotated[
     str, typer.Option(help="Class to reach: all (any wrong one), second, random, least, or a class number.")
 ]
