@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from typer.testing import CliRunner
 import plica
 import zoo
 from plica import Box, Progress
-from plica.analyses.preimage import Kind, preimage, preimage_of
+from plica.analyses.preimage import Kind, preimage, preimage_of, union_record
+from plica.analyses.preimage.union_piece import UnionPiece
 from plica.cli.app import app
 from plica.core.result import Completeness
 from plica.errors import ArgumentError, DataError
@@ -53,6 +55,45 @@ def test_a_union_with_many_inputs_is_checked_when_taken_over():
     result = preimage(net, x, layer="relu3", domain=box).result()
     again = preimage(net, x, layer="relu3", domain=box).restore(result)
     assert again.is_complete and len(list(again.pieces())) == len(result.points)
+
+
+def many_inputs():
+    """80 inputs and a domain without upper sides: what a piece is takes programs."""
+    rng = np.random.default_rng(2)
+    layers = [zoo._dense_of(rng.normal(size=s).tolist()) for s in ((6, 80), (3, 6))]
+    net, x = zoo.build(zoo.chain((80,), layers[0], zoo.RELU, layers[1], zoo.RELU)), rng.normal(size=80)
+    return net, x, Box(x - 0.1, np.full(80, np.inf))
+
+
+def test_pieces_that_the_time_did_not_describe_are_said(monkeypatch):
+    net, x, box = many_inputs()
+    whole = preimage(net, x, layer="relu3", domain=box)
+    dimensions = whole.result(max_pieces=2).dimensions
+    assert len(dimensions) == 2 and (dimensions >= 0).all()
+    progress = Progress()
+    union = preimage(net, x, layer="relu3", domain=box, progress=progress)
+    list(union.pieces(2))
+    progress.max_seconds = 0.0
+    monkeypatch.setattr(union_record, "GRACE", 0.0)
+    result = union.result()
+    assert result.dimensions.tolist() == [-1, -1] and result.dimension == -1 and not result.bounded.any()
+    assert result.kind is Kind.UNDECIDED and "2 of unknown dimension" in result.summary()
+    assert result.reason.endswith("The time ended before 2 pieces were described.")
+    assert len(preimage(net, x, layer="relu3", domain=box).restore(result).found) == 2
+
+
+def test_describing_pieces_is_part_of_the_time(monkeypatch):
+    """With 0.3 s for each, a result of at most a second holds few of the 8 pieces, all described."""
+    own = UnionPiece.described
+
+    def slow(piece, seconds):
+        time.sleep(0.3)
+        return own(piece, seconds)
+
+    monkeypatch.setattr(UnionPiece, "described", slow)
+    result = preimage(folded(), X, layer="relu3", progress=Progress(max_seconds=1.0)).result()
+    assert result.completeness is Completeness.BUDGET and 1 <= len(result.points) <= 4
+    assert result.header["seconds"] < 2.5 and (result.dimensions >= 0).all()
 
 
 def test_a_result_of_something_else_is_refused():

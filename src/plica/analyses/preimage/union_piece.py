@@ -111,6 +111,16 @@ class UnionPiece:
             return True
         return not self.endless and self._recession_is_zero()
 
+    def described(self, seconds: float) -> bool:
+        """Find dimension and boundedness out unless no seconds are left; whether they are known.
+
+        Needs no time where the proof of the piece gave them.
+        """
+        given = self.found.measured is not None and (self._boxed or self.endless)
+        if not given and seconds <= 0 and not {"dimension", "is_bounded"} <= self.__dict__.keys():
+            return False
+        return self.dimension >= 0 and self.is_bounded in (True, False)
+
     def polyhedron(self, *, max_bytes: int = DEFAULT_BYTES) -> Polyhedron:
         """The closed piece in flat coordinates, its rows rounded to floats once.
 

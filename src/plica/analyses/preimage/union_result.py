@@ -11,6 +11,8 @@ from plica.analyses.preimage.result import Kind
 from plica.core.result import Result
 from plica.core.search.found import Tally
 
+UNKNOWN = -1  # dimension of a piece that was found and not described
+
 
 @dataclass(frozen=True, repr=False)
 class PreimageResult(Result):
@@ -27,10 +29,11 @@ class PreimageResult(Result):
     kind : Kind
         Of the union; UNDECIDED when the pieces found do not settle it.
     dimension : int
-        Largest dimension of the pieces found: that of the union when complete.
+        Largest dimension of the pieces described: that of the union when complete and all are.
     dimensions : ndarray of int, shape (k,)
-        Of every piece.
+        Of every piece; `UNKNOWN` (-1) where the time ended before.
     bounded : ndarray of bool, shape (k,)
+        Of every piece; False where its dimension is unknown.
     points : ndarray, shape (k, n)
         A point of every piece, rounded to floats.
     branches : dict of ndarray, shape (k, *shape)
@@ -64,15 +67,26 @@ class PreimageResult(Result):
     def summary(self) -> str:
         """Kind, number of pieces and their dimensions."""
         levels, numbers = np.unique(self.dimensions, return_counts=True)
-        parts = ", ".join(f"{k} of dimension {d}" for d, k in zip(levels.tolist(), numbers.tolist(), strict=True))
+        parts = ", ".join(
+            f"{k} of {'unknown dimension' if d == UNKNOWN else f'dimension {d}'}"
+            for d, k in zip(levels.tolist(), numbers.tolist(), strict=True)
+        )
         return (
             f"{self.target} at layer {self.layer!r}, in the space of {self.source!r}: {self.kind}, "
             f"{len(self.dimensions)} pieces{' (' + parts + ')' if parts else ''}\n{self.reason}"
         )
 
 
-def reason(tally: Tally, kind: Kind, pieces: int, *, complete: bool) -> str:
+def reason(tally: Tally, kind: Kind, dimensions: np.ndarray, *, complete: bool) -> str:
     """How a kind is known, and what is open, in a sentence."""
+    unknown = int((dimensions == UNKNOWN).sum())
+    if unknown:
+        which = "1 piece was" if unknown == 1 else f"{unknown} pieces were"
+        return f"{_reason(tally, kind, len(dimensions), complete)} The time ended before {which} described."
+    return _reason(tally, kind, len(dimensions), complete)
+
+
+def _reason(tally: Tally, kind: Kind, pieces: int, complete: bool) -> str:
     of = "the domain's volume" if tally.boxes else "the tree of branches, in which children share alike,"
     open_ = f" {100 * min(max(tally.open_share, 0.0), 1.0):.3g} % of {of} is open."
     if kind is Kind.UNBOUNDED and not complete:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,20 +13,20 @@ from plica.analyses.preimage.reach import proven_top, relaxed_top
 from plica.analyses.preimage.result import Kind
 from plica.analyses.preimage.slices import DRAWN, once, picture, sliced
 from plica.analyses.preimage.union_piece import UnionPiece
+from plica.analyses.preimage.union_record import recorded
 from plica.analyses.preimage.union_restore import found_again
-from plica.analyses.preimage.union_result import PreimageResult, Reach, reason
+from plica.analyses.preimage.union_result import PreimageResult, Reach
 from plica.core.domain import Box, Plane
 from plica.core.exact import columns as exact
 from plica.core.network import INPUT, Network
 from plica.core.polyhedron import Polyhedron
 from plica.core.progress import Progress
-from plica.core.result import Completeness, Standing, weakest
+from plica.core.result import Completeness, Standing
 from plica.core.search.blocks import Blocks, blocks
 from plica.core.search.conditions import Conditions
+from plica.core.search.found import Tally
 from plica.core.search.tree import Search
 from plica.errors import ArgumentError, BudgetReached, DataError, ShapeError
-
-COUNTED = ("nodes", "programs", "pruned", "cuts", "ties", "unproven", "boxes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +147,21 @@ class Preimage:
         while self._advance():
             pass
         return self._found
+
+    @property
+    def found(self) -> list[UnionPiece]:
+        """The pieces found so far."""
+        return list(self._found)
+
+    @property
+    def tally(self) -> Tally:
+        """What the search did so far."""
+        return self._search.tally
+
+    @property
+    def sides(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper sides of the domain, flat, possibly infinite."""
+        return self._search.low, self._search.high
 
     @property
     def completeness(self) -> Completeness:
@@ -326,37 +340,11 @@ class Preimage:
     # -- a record ----------------------------------------------------------------------------------------------------
 
     def result(self, max_pieces: int | None = None) -> PreimageResult:
-        """Everything found, as a result that can be saved; looks for all pieces, or for `max_pieces`."""
-        start = time.monotonic()
-        for _ in self.pieces(max_pieces):
-            pass
-        if max_pieces is not None and self._end is None and len(self._found) >= max_pieces:
-            kind = Kind.UNBOUNDED if any(not p.is_bounded for p in self._found) else Kind.UNDECIDED
-        else:
-            kind = self.kind
-        q, tally, n = self.question, self._search.tally, self.graph.spans[INPUT].stop
-        own = weakest(p.standing for p in self._found)
-        standing = own if kind is Kind.UNBOUNDED else weakest([own, self.standing])
-        names = [name for name in self.graph.spans if name != INPUT]
-        return PreimageResult(
-            standing=standing,
-            completeness=self.completeness,
-            header={"seconds": time.monotonic() - start},
-            layer=q.layer,
-            source=q.source,
-            target=q.target,
-            kind=kind,
-            dimension=max((p.dimension for p in self._found), default=-1),
-            dimensions=np.array([p.dimension for p in self._found], dtype=np.int64),
-            bounded=np.array([p.is_bounded for p in self._found], dtype=bool),
-            points=np.array([p.point for p in self._found]).reshape(-1, n),
-            branches={name: np.array([p.branches[name] for p in self._found]) for name in names},
-            lower=self._search.low.copy(),
-            upper=self._search.high.copy(),
-            counts={k: int(getattr(tally, k)) for k in COUNTED},
-            reason=reason(tally, kind, len(self._found), complete=self.is_complete),
-            open_share=0.0 if self.is_complete else min(max(tally.open_share, 0.0), 1.0),
-        )
+        """Everything found, as a result that can be saved; looks for all pieces, or for `max_pieces`.
+
+        Pieces are described while they are found, within the budget; what was not described then has dimension -1.
+        """
+        return recorded(self, max_pieces)
 
     def restore(self, result: PreimageResult) -> Preimage:
         """Take over the pieces of a saved result of the same question, each checked exactly; return this preimage.

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
-import scipy.sparse as sp
 
 from plica.core.choice import Piecewise
 from plica.core.domain import Box
@@ -17,10 +16,10 @@ from plica.core.search.bounds import Taken, tables
 from plica.core.search.conditions import Conditions
 from plica.core.search.decided import exact_piece
 from plica.core.search.found import Found
-from plica.core.search.inside import proven_point, values_at
+from plica.core.search.inside import proven_point
 from plica.core.search.leaf_program import PatternProgram, pattern_program
 from plica.core.search.point import exact_point
-from plica.core.search.reduced import Reduced, reduced
+from plica.core.search.reduced import Reduced
 from plica.core.search.relaxation import Literal, Relaxation
 from plica.errors import SolverError
 
@@ -156,7 +155,7 @@ class Leaves:
         small = self.small
         if small is None or not small.free:
             return guess
-        return np.linalg.lstsq(small.J, guess, rcond=None)[0]
+        return small.lifted(guess)
 
     def _settle(self, branches: Taken, u: np.ndarray) -> tuple[Fraction, ...] | None:
         return exact_point(self.graph.network, branches, self.conditions, self.domain, u)
@@ -202,33 +201,18 @@ def interior(
 ) -> int | None:
     """Dimension of a piece, proven by a point at which all its inequalities are strict; None when none is found.
 
-    From a point of the piece, units on flat branches and the sides of the box are moved away from; all else is kept.
+    First by projections of a point of the piece, then by a program, in the part of the box around the point.
     """
     inside = proven_point(graph, branches, conditions, box, near, consistent=True)
     if inside is not None and inside.dimension is not None:
         return inside.dimension
-    small = reduced(graph, *box)
-    if small is None or small.free:
-        return None
-    at = values_at(graph, branches, near)
-    t = small.J @ near
-    low, high, start = t.copy(), t.copy(), 0
-    for name, rows in graph.rows.items():
-        units = np.flatnonzero(np.diff(sp.csr_array(rows.matrix[:, graph.spans[INPUT]]).indptr))
-        columns = start + np.arange(len(units))
-        start += len(units)
-        op = graph.network[name].op if name in graph.spans else None
-        if not isinstance(op, Piecewise):
+    around = 1 + np.abs(near)
+    part = np.maximum(box[0], near - around), np.minimum(box[1], near + around)
+    program = pattern_program(graph, branches, conditions, part)
+    for guess in (program.moved(near, SHARE), program.inner()):
+        if guess is None:
             continue
-        knots, slopes, _ = tables(op)
-        own, z = branches[name][units], at[name].value[units]
-        flat = slopes[own, units] == 0
-        padded = np.vstack([np.full(knots.shape[1], -np.inf), knots, np.full(knots.shape[1], np.inf)])
-        low[columns[flat]] += (padded[own, units] + ROOM[0] - z)[flat]
-        high[columns[flat]] += (padded[own + 1, units] - ROOM[0] - z)[flat]
-    for margin in (1e-2, 1e-4):
-        if (low <= high).all() and small.separate(low, high, margin) is None:
-            inside = proven_point(graph, branches, conditions, box, small.x, consistent=True)
-            if inside is not None and inside.dimension is not None:
-                return inside.dimension
+        inside = proven_point(graph, branches, conditions, box, guess, consistent=True, maps=program.maps)
+        if inside is not None and inside.dimension is not None:
+            return inside.dimension
     return None

@@ -8,8 +8,10 @@ free; over a box it lies in a zonotope, of which a relaxation knows the sides an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse as sp
 
 from plica.core.exact.floats import gamma, smallest_singular_value
@@ -90,6 +92,17 @@ class Reduced:
             x, speed = new, ahead
         self.x = x
         return None
+
+    @cached_property
+    def _factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Q and R of the rows' transpose."""
+        Q, R = np.linalg.qr(self.J.T)
+        return Q, R
+
+    def lifted(self, t: np.ndarray) -> np.ndarray:
+        """The shortest input with these values of the rows, in floats; the rows are independent (`free`)."""
+        Q, R = self._factors
+        return Q @ scipy.linalg.solve_triangular(R, t, trans="T", check_finite=False)
 
     def _part(self, wanted: np.ndarray) -> tuple[np.ndarray, float]:
         """Some rows, and the square of their norm; the last ones are kept."""
