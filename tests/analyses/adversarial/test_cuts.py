@@ -6,10 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 from torch import nn
 
 import plica
 from plica.analyses.adversarial import kernels
+from plica.analyses.adversarial.corners import shortest
 from plica.analyses.adversarial.cuts import Cuts, Settle, settle
 from plica.analyses.adversarial.polish import Best
 from plica.analyses.adversarial.problem import Rows, make
@@ -59,6 +61,44 @@ def test_projections_are_those_of_every_active_set(case):
     np.testing.assert_allclose(single, where, atol=1e-4)
 
 
+def least_norm(x, normals, values, lower, upper, norm):
+    """The same in the norms 1 and inf, by one program with a bound on every size."""
+    n, m = len(x), len(values)
+    k = n if norm == 1.0 else 1
+    over = np.eye(n) if norm == 1.0 else np.ones((n, 1))
+    A = np.block([[-normals, np.zeros((m, k))], [np.eye(n), -over], [-np.eye(n), -over]])
+    b = np.concatenate([normals @ x - values, np.zeros(2 * n)])
+    limits = [*zip(lower - x, upper - x, strict=True), *[(0, None)] * k]
+    found = linprog(np.append(np.zeros(n), np.ones(k)), A, b, bounds=limits)
+    return found.fun if found.status == 0 else math.nan
+
+
+@pytest.mark.parametrize("norm", [1.0, math.inf])
+@pytest.mark.parametrize("case", range(30))
+def test_shortest_steps_are_those_of_a_plain_program(norm, case):
+    rng = np.random.default_rng(case)
+    n, m, scale = int(rng.integers(1, 30)), case % 8 + 1, 10.0 ** (case % 3 * 6 - 6)
+    x, lower, upper = scale * rng.random((3, n)), np.zeros((3, n)), np.full((3, n), scale)
+    if case % 4 == 0:
+        lower, upper = lower - math.inf, upper + math.inf
+    normals = rng.normal(size=(3, 1, n)) + 0.5 * rng.normal(size=(3, m, n))
+    values = np.einsum("njd,nd->nj", normals, scale * rng.random((3, n)))
+    if case % 5 == 4:
+        values[2] = 10 * scale * np.abs(normals[2]).sum(1)  # beyond the box
+    use = rng.random((3, m)) < 0.8
+    use[:, 0] = True
+    steps = shortest(x, (normals, values, use), (lower[0], upper[0]), norm)
+    for i in range(3):
+        own = normals[i][use[i]], values[i][use[i]]
+        best = least_norm(x[i] / scale, own[0], own[1] / scale, lower[0] / scale, upper[0] / scale, norm)
+        if math.isnan(best):
+            assert np.isnan(steps[i]).all()
+            continue
+        assert np.linalg.norm(steps[i] / scale, norm) == pytest.approx(best, rel=1e-6, abs=1e-8)
+        assert (own[0] @ (x[i] + steps[i]) >= own[1] - 1e-6 * scale).all()
+        assert (x[i] + steps[i] >= lower[0] - 1e-9 * scale).all()
+
+
 def test_half_spaces_that_are_not_in_use_do_not_count():
     x, normals, values = np.array([0.2, 0.2]), np.eye(2), np.array([0.6, 0.9])
     found, _ = projected(x, normals, values, np.zeros(2), np.ones(2), use=np.array([True, False]))
@@ -91,33 +131,38 @@ def problem_of(module, X, box):
     return make(module, torch.as_tensor(X), None, box, Progress())
 
 
-def test_the_corner_where_two_pieces_meet_is_found_in_few_steps():
+@pytest.mark.parametrize("norm", [2.0, 1.0, math.inf])
+def test_the_corner_where_two_pieces_meet_is_found_in_few_steps(norm):
     problem = problem_of(corner(), np.array([[0.0, 0.0]]), plica.Box(-0.05, 5))
     rows = Rows(torch.tensor([0]), torch.tensor([0]), torch.tensor([1]))
     start = torch.tensor([[4.0, 0.2]], dtype=torch.float64)
     best = Best(start, start.norm(dim=1))
-    found = settle(problem, rows, best, best.size, Settle(tolerance=1e-7))
+    found = settle(problem, rows, best, best.size, Settle(tolerance=1e-7, norm=norm))
     assert float(found.size) == pytest.approx(1.0, rel=1e-6)
+    assert float(torch.linalg.vector_norm(found.point, ord=norm)) == pytest.approx(float(found.size))
     assert problem.backward <= 8
     assert float(problem.margins(found.point, rows)) > 0
 
 
+@pytest.mark.parametrize("norm", [2.0, 1.0, math.inf])
 @pytest.mark.parametrize("depth", [1, 2])
-def test_settling_never_loses_and_stays_across(depth):
+def test_settling_never_loses_and_stays_across(depth, norm):
     torch.manual_seed(depth)
     parts = [nn.Linear(6, 20), nn.ReLU(), *[nn.Linear(20, 20), nn.ReLU()] * (depth - 1), nn.Linear(20, 4)]
     module = nn.Sequential(*parts).eval()
     X = np.random.default_rng(0).random((20, 6)).astype(np.float32)
     problem = problem_of(module, X, plica.Box(0, 1))
-    found = plica.min_distortion(module, X, box=plica.Box(0, 1), method="fast")
+    found = plica.min_distortion(module, X, norm=norm, box=plica.Box(0, 1), method="fast")
     good = torch.nonzero(torch.as_tensor(np.isfinite(found.distance)))[:, 0]
     rows = Rows(good, problem.labels[good], torch.as_tensor(found.target)[good])
     point = torch.as_tensor(found.x_adv)[good]
     across = problem.margins(point, rows) > 0
     rows, point = rows[across], point[across]
-    before = Best(point, (point - problem.x[rows.image]).norm(dim=1))
-    after = settle(problem, rows, before, torch.full((20,), math.inf), Settle())
+    before = Best(point, torch.linalg.vector_norm(point - problem.x[rows.image], ord=norm, dim=1))
+    after = settle(problem, rows, before, torch.full((20,), math.inf), Settle(norm=norm))
+    now = torch.linalg.vector_norm(after.point - problem.x[rows.image], ord=norm, dim=1)
+    torch.testing.assert_close(now, after.size)
     assert (after.size <= before.size).all() and (problem.margins(after.point, rows) > 0).all()
     assert (after.point >= 0).all() and (after.point <= 1).all()
-    none = settle(problem, rows, Best.none(point), torch.full((20,), math.inf), Settle())
+    none = settle(problem, rows, Best.none(point), torch.full((20,), math.inf), Settle(norm=norm))
     assert torch.isinf(none.size).all()

@@ -1,4 +1,4 @@
-"""Nearest points next to kinks of the boundary: projections onto several linearised margins at once, norm 2.
+"""Nearest points next to kinks of the boundary: projections onto several linearised margins at once.
 
 A piecewise-linear boundary often has its nearest point where several pieces meet. There one linear part sends a point
 to and fro. So the last few are kept (a cutting-plane method, Kelley 1960): the next guess satisfies all of them. What
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from plica.analyses.adversarial import kernels
+from plica.analyses.adversarial.corners import shortest
 from plica.analyses.adversarial.polish import Best, along, in_blocks
 from plica.analyses.adversarial.problem import Problem, Rows
 from plica.analyses.adversarial.project import length
@@ -23,6 +24,7 @@ from plica.analyses.adversarial.project import length
 KEPT = 8  # half-spaces of a row
 MISSED = 1e-3  # largest violation of a projection, as a share of its length, that counts as a solution
 DEEP = 1e-3  # depth inside, as a share of the length, from which on the region is not convex here
+DUAL = {2.0: 2.0, 1.0: math.inf, math.inf: 1.0}  # |margin| <= dual norm of its slope * length
 RAYS = (0.001, 0.01)  # beyond a guess that is not across
 
 
@@ -37,12 +39,15 @@ class Settle:
         A row ends when the projection is shorter than its best point by less than this share.
     close, closer : float
         A row ends after step k when its projection is farther than 1 + close * closer^k times the best of its image.
+    norm : {2, inf, 1}
+        A linear program per step and row unless it is 2.
     """
 
     steps: int = 12
     tolerance: float = 1e-5
     close: float = math.inf
     closer: float = 0.5
+    norm: float = 2.0
 
 
 @dataclass
@@ -115,35 +120,39 @@ def _settle(problem: Problem, rows: Rows, best: Best, least: Tensor, how: Settle
             break
         margin, slope = problem.gradients(probe, rows[active])
         origin = x[active]
-        size = length(probe - origin, 2.0)
+        size = length(probe - origin, how.norm)
         across = margin > 0
         best.take(active[across], probe[across], size[across])
-        deep = across & (margin > DEEP * size * length(slope, 2.0))
+        deep = across & (margin > DEEP * size * length(slope, DUAL[how.norm]))
         value = (slope * probe).sum(1) - margin
         slot = k % KEPT
         cuts.add(slot, slope.cpu().numpy(), value.double().cpu().numpy(), deep.cpu().numpy())
         cuts.drop(best.point[active].cpu().numpy(), slot)
-        step, worst = _projected(problem, origin, cuts)
-        guess = length(step, 2.0).to(size)
+        step, worst = _projected(problem, origin, cuts, how.norm)
+        guess = length(step, how.norm).to(size)
         go = (guess < best.size[active] * (1 - how.tolerance)) & (worst <= MISSED * guess)
         go &= guess <= (1 + how.close * how.closer**k) * least[active]
         beyond = how.tolerance * (0.2 if k else 1.0)
         probe = along(problem, origin, step.to(origin), torch.full_like(size, 1 + beyond))
         active, probe = active[go], probe[go]
         cuts.keep(go.cpu().numpy())
-    _outward(problem, rows, best, active, probe)
+    _outward(problem, rows, best, active, probe, how.norm)
     return best
 
 
-def _projected(problem: Problem, origin: Tensor, cuts: Cuts) -> tuple[Tensor, Tensor]:
+def _projected(problem: Problem, origin: Tensor, cuts: Cuts, norm: float) -> tuple[Tensor, Tensor]:
     """The shortest steps that satisfy all half-spaces, and by how much these are missed."""
-    box = tuple(side.cpu().numpy() for side in problem.box)
+    box = problem.box[0].cpu().numpy(), problem.box[1].cpu().numpy()
+    if norm != 2.0:
+        found = shortest(origin.cpu().numpy(), (cuts.normals, cuts.values, cuts.use), box, norm)
+        none = np.isnan(found).any(1)
+        return torch.from_numpy(np.nan_to_num(found)).to(origin.device), torch.from_numpy(np.where(none, np.inf, 0.0))
     step, worst = np.empty(origin.shape), np.empty(len(origin))
     kernels.project(origin.cpu().numpy(), cuts.normals, cuts.values, cuts.use, *box, cuts.weights, step, worst)
     return torch.from_numpy(step).to(origin.device), torch.from_numpy(worst).to(origin.device)
 
 
-def _outward(problem: Problem, rows: Rows, best: Best, active: Tensor, probe: Tensor) -> None:
+def _outward(problem: Problem, rows: Rows, best: Best, active: Tensor, probe: Tensor, norm: float) -> None:
     """Try guesses that were never seen, and points a little beyond them."""
     x = problem.x[rows.image]
     for share in (0.0, *RAYS):
@@ -151,5 +160,5 @@ def _outward(problem: Problem, rows: Rows, best: Best, active: Tensor, probe: Te
             return
         point = along(problem, x[active], probe - x[active], torch.full_like(best.size[active], 1 + share))
         across = problem.margins(point, rows[active]) > 0
-        best.take(active[across], point[across], length(point[across] - x[active[across]], 2.0))
+        best.take(active[across], point[across], length(point[across] - x[active[across]], norm))
         active, probe = active[~across], probe[~across]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -222,3 +223,6 @@ def finish(board: Board) -> None:
         if len(images):
             rows = Rows(images, board.problem.labels[images], board.target[images], board.rows.aim)
             board.offer(rows, board.refined(rows, board.best[images], LAST, END))
+            if board.norm != 2.0:
+                how = replace(END, norm=board.norm)
+                board.offer(rows, settle(board.problem, rows, board.best[images], board.best.size, how))
