@@ -126,6 +126,7 @@ def test_budgets_leave_nan():
         ({"radii": [math.nan]}, "radii"),
         ({"norm": 3.0}, "norm"),
         ({"samples": 0}, "samples"),
+        ({"sampels": 5}, "sampels is not an argument"),
     ],
 )
 def test_bad_input(change, words):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,46 @@ from plica.errors import ArgumentError, BudgetReached
 
 BATCH = 1024  # points of one forward pass
 LEVEL = 0.95  # of the intervals
+
+
+@dataclass(frozen=True)
+class Points:
+    """Which points `error_rate` draws.
+
+    Attributes
+    ----------
+    samples : int
+        Points per input and radius.
+    sphere : bool
+        Draw uniformly from the surface of the balls instead: changes of exactly this length (before they are moved
+        into the box).
+    seed : int
+    """
+
+    samples: int = 1000
+    sphere: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.samples, int) or self.samples < 1:
+            raise ArgumentError(f"samples = {self.samples!r}; give a whole number of at least 1.")
+        if not isinstance(self.sphere, bool):
+            raise ArgumentError(f"sphere = {self.sphere!r}; use True or False.")
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Points:
+        """From keyword arguments.
+
+        Raises
+        ------
+        ArgumentError
+            For a name that is none of the fields.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = [name for name in options if name not in known]
+        if unknown:
+            raise ArgumentError(f"{unknown[0]} is not an argument of error_rate; of the points: {', '.join(known)}.")
+        return cls(**options)
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,10 +131,8 @@ def error_rate(
     radii: Sequence[float] | np.ndarray,
     norm: float = 2.0,
     box: Box | None = None,
-    samples: int = 1000,
-    sphere: bool = False,
-    seed: int = 0,
     progress: Progress | None = None,
+    **points: Any,
 ) -> ErrorRateResult:
     """Estimate how often a random perturbation of a given size makes a classifier wrong.
 
@@ -113,14 +151,10 @@ def error_rate(
     box : Box, optional
         Points are moved into the box, coordinate by coordinate, which brings none of them farther from an input in the
         box. By default the model's own box, and no limit without one.
-    samples : int
-        Points per input and radius.
-    sphere : bool
-        Draw uniformly from the surface of the balls instead: changes of exactly this length (before they are moved
-        into the box).
-    seed : int
     progress : Progress, optional
         A budget or an interrupt leaves NaN where no points were drawn.
+    **points
+        Fields of `Points`: samples, sphere, seed.
 
     Returns
     -------
@@ -152,35 +186,33 @@ def error_rate(
     ([[True, False]], True)
     """
     began, watch = time.monotonic(), progress or Progress()
-    sizes = _checked(radii, norm, samples)
+    sizes, how = _checked(radii, norm), Points.of(points)
     problem = make(model, X, y, box, Progress())
     label = problem.labels.cpu().numpy()
     safe = _certified(problem, norm, label, watch)
     counts = np.full((len(label), len(sizes)), -1)
     none = (sizes[None] <= safe[:, None]) & (safe[:, None] > 0)
-    if sphere:
+    if how.sphere:
         none &= sizes[None] < safe[:, None]  # the proof is of what is nearer
     problem.progress = watch
-    state = _count(problem, sizes, (float(norm), samples, seed, sphere), none, counts)
-    rate = np.where(counts >= 0, counts / samples, np.nan)
-    low, high = _interval(counts, samples, none)
+    state = _count(problem, sizes, (float(norm), how), none, counts)
+    rate = np.where(counts >= 0, counts / how.samples, np.nan)
+    low, high = _interval(counts, how.samples, none)
     with np.errstate(invalid="ignore"):
-        spread = np.sqrt(rate * (1 - rate) / samples)
+        spread = np.sqrt(rate * (1 - rate) / how.samples)
     mean, error = _mean(rate)
     return ErrorRateResult(
         Standing.ESTIMATE, state, {"seconds": time.monotonic() - began}, sizes, rate, low, high, spread, none, mean,
-        error, safe, label, float(norm), samples, seed, sphere,
+        error, safe, label, float(norm), how.samples, how.seed, how.sphere,
     )  # fmt: skip
 
 
-def _checked(radii: Sequence[float] | np.ndarray, norm: float, samples: int) -> np.ndarray:
+def _checked(radii: Sequence[float] | np.ndarray, norm: float) -> np.ndarray:
     sizes = np.asarray(radii, dtype=np.float64).reshape(-1)
     if not len(sizes) or not np.isfinite(sizes).all() or (sizes < 0).any():
         raise ArgumentError(f"radii = {radii!r}; give one or more finite numbers of at least 0.")
     if not isinstance(norm, (int, float)) or float(norm) not in (2.0, math.inf, 1.0):
         raise ArgumentError(f"norm = {norm!r}; balls are of the norms 2, float('inf') and 1.")
-    if not isinstance(samples, int) or samples < 1:
-        raise ArgumentError(f"samples = {samples!r}; give a whole number of at least 1.")
     return sizes
 
 
@@ -194,9 +226,11 @@ def _certified(problem: Problem, norm: float, label: np.ndarray, watch: Progress
     return certified_radius(problem.model, x, label, norm=norm, box=Box(*ends), progress=half).radius
 
 
-def _count(problem: Problem, sizes: np.ndarray, how: tuple, none: np.ndarray, counts: np.ndarray) -> Completeness:
+def _count(
+    problem: Problem, sizes: np.ndarray, how: tuple[float, Points], none: np.ndarray, counts: np.ndarray
+) -> Completeness:
     """Errors of every input and radius, written into `counts`."""
-    norm, samples, seed, sphere = how
+    norm, samples, seed, sphere = how[0], how[1].samples, how[1].seed, how[1].sphere
     watch, (low, high) = problem.progress, problem.box
     try:
         for i in range(len(counts)):
