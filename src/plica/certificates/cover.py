@@ -23,17 +23,24 @@ from plica.errors import ArgumentError
 from plica.exact_model import ONE, extreme, fits
 
 TIGHT = 60_000  # entries of a layer's rows up to which bounds are pulled back to the input
+DENSE = 4_000  # entries of the first choice's rows up to which a relaxation has them; else cuts stand for them
+ROUNDS, STEPS = 3, 60  # of cuts at one node; towards the nearest point that the input reaches
 
 
 @dataclass(eq=False)
 class Program:
-    """Rows of a relaxation: entries, limits, and what each is for the checker."""
+    """Rows of a relaxation: entries, limits, and what each is for the checker; the solver that has them.
 
-    first: list[int]
+    Rows of a unit hold in nodes where it is undecided, or where it has one branch: `of` has them, under (choice, unit)
+    and None or the branch.
+    """
+
     entries: list[tuple[int, int, float]] = field(default_factory=list)
     low: list[float] = field(default_factory=list)
     high: list[float] = field(default_factory=list)
     kinds: list[tuple] = field(default_factory=list)
+    of: dict[tuple[int, int], dict[int | None, list[int]]] = field(default_factory=dict)
+    solver: WarmProgram | None = None
 
     def row(self, terms: dict[int, float], low: float, high: float, *kind: Any) -> None:
         """Add a row."""
@@ -63,10 +70,11 @@ class Cover:
     progress: Progress
 
     def __post_init__(self) -> None:
-        self.floats = [_floats(layer) for layer in self.net]
+        self.program: Program | None = None
         self.inputs = self.net[0].first
         ends = [*self.domain.low, *self.domain.high]
         self.bounded = not any(isinstance(v, float) for v in ends)
+        self.lean = len(self.net) > 1 and self.inputs * len(self.net[0].rows) > DENSE
 
     def tree(self) -> dict[str, Any]:
         """The root, with everything below it."""
@@ -178,14 +186,16 @@ class Cover:
         """A step that closes a node, or a point of its relaxation, as far as there is one."""
         point = None
         if self.bounded:
-            program = self._program(taken, known)
-            solver = self._solver(program, known)
+            solver = self._solver(taken, known)
             status = solver.solve()
+            for _ in range(ROUNDS):
+                if status == "optimal" and self.lean and self._cut(solver):
+                    status = solver.solve()
             if status == "optimal":
                 point = solver.x
             ray = solver.ray() if status == "infeasible" else None
             for way in () if ray is None else (ray, -ray):
-                found = self._step(program, known, way)
+                found = self._step(known, way)
                 if checker.excluded(self.net, self.domain, self.goal, taken, known, found)[0]:
                     return found, None
             if status == "optimal" and any(None in k.only for k in known):
@@ -195,59 +205,110 @@ class Cover:
 
     # -- in floats ---------------------------------------------------------------------------------------------------
 
-    def _program(self, taken: Taken, known: Known) -> Program:
+    def _program(self, known: Known) -> Program:
         """Rows of the relaxation; columns: input, outputs of the choices, what each choice reads, the last layer."""
-        layers, start = self.net, self.inputs + sum(len(a.units) for a in self.net[:-1])
-        self.starts = [start]
-        for layer in layers:
+        self.starts = [self.inputs + sum(len(layer.units) for layer in self.net[:-1])]
+        for layer in self.net:
             self.starts.append(self.starts[-1] + len(layer.rows))
-        p = Program(self.starts)
-        for layer, (matrix, offset), z in zip(layers, self.floats, self.starts, strict=False):
-            for i in range(len(layer.rows)):
-                span = slice(matrix.indptr[i], matrix.indptr[i + 1])
-                terms = dict(zip(matrix.indices[span].tolist(), (-matrix.data[span]).tolist(), strict=True))
-                p.row({**terms, z + i: 1.0}, offset[i], offset[i], "reads")
+        p = Program()
+        for layer, z in list(zip(self.net, self.starts, strict=False))[self.lean :]:
+            for i, row in enumerate(layer.rows):
+                constant = float(row.get(ONE, 0) * layer.unit)
+                terms = {c: -float(v * layer.unit) for c, v in row.items() if c != ONE}
+                p.row({**terms, z + i: 1.0}, constant, constant, "reads")
         for r, (row, low, high) in enumerate(zip(self.goal.rows, self.goal.low, self.goal.high, strict=True)):
             ends = (-np.inf if low is None else float(low), np.inf if high is None else float(high))
-            p.row({self.starts[len(layers) - 1] + i: float(v) for i, v in row.items()}, *ends, "goal", r)
-        for j in range(len(layers) - 1):
-            for u, b in enumerate(known[j].only):
-                self._unit_rows(p, j, u, b, known[j], u in taken.get(j, {}))
+            p.row({self.starts[len(self.net) - 1] + i: float(v) for i, v in row.items()}, *ends, "goal", r)
+        for j, own in enumerate(known):
+            for u in range(len(own.only)):
+                self._unit_rows(p, j, u, own)
+        rows, columns, values = zip(*p.entries, strict=True)
+        n = self.starts[-1]
+        matrix = sp.csr_array((values, (rows, columns)), shape=(len(p.low), n))
+        low, high = np.full(n, -np.inf), np.full(n, np.inf)
+        low[: self.inputs], high[: self.inputs] = _ends(self.domain.low), _ends(self.domain.high)
+        p.solver = WarmProgram(np.zeros(n), matrix, (low, high), (np.array(p.low), np.array(p.high)))
+        if self.lean:
+            self.root, first = known[0], self.net[0]
+            weights = [[float(row.get(k, 0) * first.unit) for k in range(self.inputs)] for row in first.rows]
+            offsets = np.array([float(row.get(ONE, 0) * first.unit) for row in first.rows])
+            self.first = np.array(weights), offsets, float(np.linalg.norm(weights, 2)) ** 2
         return p
 
-    def _unit_rows(self, p: Program, j: int, u: int, b: int | None, known: Any, taken: bool) -> None:
-        """Rows of one unit."""
+    def _cut(self, solver: WarmProgram) -> bool:
+        """Cut off numbers of the first choice that no input of the box has: a half-space around all that some has.
+
+        The row needs no proof of its own: what multipliers leave of these numbers is pulled back to the input.
+        """
+        (W, b, size), (low, high) = self.first, (_ends(self.domain.low), _ends(self.domain.high))
+        z = solver.x[self.starts[0] : self.starts[1]]
+        u = v = 0.5 * (low + high)
+        t = 1.0
+        for _ in range(STEPS):  # Beck and Teboulle 2009
+            new = np.clip(v - W.T @ (W @ v + b - z) / size, low, high)
+            t, before = 0.5 * (1 + np.sqrt(1 + 4 * t * t)), t
+            u, v = new, new + (before - 1) / t * (new - u)
+        away = z - (W @ u + b)
+        away /= max(np.abs(away).max(), 1e-300)
+        g = W.T @ away
+        most = float(np.where(g > 0, high, low) @ g + away @ b)
+        if not away @ z > most + 1e-6 * (1 + np.abs(z).max()):
+            return False
+        solver.add_row(np.arange(self.starts[0], self.starts[1]), away, -np.inf, most)
+        assert self.program is not None
+        self.program.kinds.append(("cut",))
+        return True
+
+    def _unit_rows(self, p: Program, j: int, u: int, known: Any) -> None:
+        """Rows of one unit: those of every branch it may have, and lines below and above it where there are several."""
         unit, h, z = self.net[j].units[u], self.net[j].first + u, self.starts[j]
-        if b is not None:
-            line, limits = unit[b]
+        sets = p.of[j, u] = dict[int | None, list[int]]()
+        for b in range(len(unit)) if known.only[u] is None else [known.only[u]]:
+            (line, limits), sets[b] = unit[b], [len(p.low)]
             slopes = {z + i: -float(s) for i, s in line.items() if s and i != ONE}
             p.row({h: 1.0, **slopes}, *[float(line.get(ONE, 0))] * 2, "is")
-            for form, _ in limits if taken and ONE not in line else ():
+            for form, _ in limits if ONE not in line else ():
+                sets[b].append(len(p.low))
                 (i,) = (k for k, c in form.items() if c == 1)
                 p.row({z + k: -float(c) for k, c in form.items()}, 0.0, np.inf, "pair", j, i, u)
+        if known.only[u] is not None:
             return
+        sets[None] = []
         for sign, word in ((1, "below"), (-1, "above")):
             for own, t in self._lines(j, u, known, sign):
+                sets[None].append(len(p.low))
                 ends = (float(t), np.inf) if sign > 0 else (-np.inf, float(t))
                 slopes = {i: float(s) for i, s in own.items() if s}
                 p.row({h: 1.0, **{z + i: -s for i, s in slopes.items()}}, *ends, word, j, u, slopes)
 
-    def _solver(self, p: Program, known: Known) -> WarmProgram:
-        n = self.starts[-1]
-        low, high = np.full(n, -np.inf), np.full(n, np.inf)
-        low[: self.inputs], high[: self.inputs] = _ends(self.domain.low), _ends(self.domain.high)
+    def _solver(self, taken: Taken, known: Known) -> WarmProgram:
+        """The solver of the root's relaxation, with the bounds and branches of a node; lines stay those of the root."""
+        if self.program is None:
+            self.program = self._program(known)
+        p, solver = self.program, self.program.solver
+        assert solver is not None
         for z, own in zip(self.starts, known, strict=False):
-            low[z : z + len(own.low)], high[z : z + len(own.low)] = _ends(own.low), _ends(own.high)
-        rows, columns, values = zip(*p.entries, strict=True)
-        matrix = sp.csr_array((values, (rows, columns)), shape=(len(p.low), n))
-        return WarmProgram(np.zeros(n), matrix, (low, np.maximum(low, high)), (np.array(p.low), np.array(p.high)))
+            for k, (low, high) in enumerate(zip(_ends(own.low), _ends(own.high), strict=True), start=z):
+                if (solver.lower[k], solver.upper[k]) != (low, high):
+                    solver.column(k, low, max(low, high))
+        for (j, u), sets in p.of.items():
+            for b, rows in sets.items():
+                for r in rows:
+                    holds = b == known[j].only[u] and (p.kinds[r][0] != "pair" or u in taken.get(j, {}))
+                    ends = (p.low[r], p.high[r]) if holds else (-np.inf, np.inf)
+                    if (solver.row_lower[r], solver.row_upper[r]) != ends:
+                        solver.row(r, *ends)
+        return solver
 
-    def _step(self, p: Program, known: Known, ray: np.ndarray) -> dict[str, Any]:
+    def _step(self, known: Known, ray: np.ndarray) -> dict[str, Any]:
         """Multipliers of rows as a step: weights of the goal, lines, weights of bounds."""
-        ray = ray / max(float(np.abs(ray).max(initial=0.0)), 1e-300)
+        assert self.program is not None and self.program.solver is not None
+        solver = self.program.solver
+        ray = np.where(np.isinf(solver.row_lower) & np.isinf(solver.row_upper), 0.0, ray)  # of rows of other nodes
+        ray /= max(float(np.abs(ray).max(initial=0.0)), 1e-300)
         rows, edges = [0] * len(self.goal.rows), {j: {} for j in range(len(known))}  # type: ignore[var-annotated]
         lines: dict[tuple[int, int], tuple[list, list]] = {}
-        for weight, (word, *rest) in zip(ray.tolist(), p.kinds, strict=True):
+        for weight, (word, *rest) in zip(ray.tolist(), self.program.kinds, strict=True):
             if word == "goal":
                 end = (self.goal.low if weight > 0 else self.goal.high)[rest[0]]
                 rows[rest[0]] = 0 if end is None else -whole(weight)  # the ray's other sign leans on missing ends
@@ -262,29 +323,19 @@ class Cover:
             slopes.setdefault(j, []).append([u, *line])
             for i, v in left.items():
                 edges[j][(i,)] = edges[j].get((i,), 0.0) + v
-        self._bound_weights(p, known, ray, edges)
+        self._bound_weights(known, solver.matrix.T @ ray, edges)
         words = [[j, [[i, whole(v), *u] for (i, *u), v in own.items() if whole(v)]] for j, own in edges.items() if own]
         return {"rows": rows, "slopes": [[j, own] for j, own in slopes.items()], "edges": words}
 
-    def _bound_weights(self, p: Program, known: Known, ray: np.ndarray, edges: dict) -> None:
+    def _bound_weights(self, known: Known, total: np.ndarray, edges: dict) -> None:
         """What the multipliers leave of what choices read is weighed against its bounds."""
-        total = np.zeros(self.starts[-1])
-        for r, k, v in p.entries:
-            total[k] += ray[r] * v
         for j, (z, own) in enumerate(zip(self.starts, known, strict=False)):
             for i, v in enumerate(-total[z : z + len(own.low)]):
                 end = own.low[i] if v > 0 else own.high[i]
+                if j == 0 and self.lean and end in (self.root.low[i], self.root.high[i]):
+                    continue  # pulled back to the input
                 if abs(v) > 1e-12 and not isinstance(end, float):
                     edges[j][(i,)] = edges[j].get((i,), 0.0) + float(v)
-
-
-def _floats(layer: Any) -> tuple[sp.csr_array, np.ndarray]:
-    """A layer's rows in floats."""
-    entries = [(r, c, float(v * layer.unit)) for r, row in enumerate(layer.rows) for c, v in row.items() if c != ONE]
-    rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
-    width = 1 + max(columns, default=0)
-    matrix = sp.csr_array((values, (rows, columns)), shape=(len(layer.rows), width), dtype=np.float64)
-    return matrix, np.array([float(row.get(ONE, 0) * layer.unit) for row in layer.rows])
 
 
 def _ends(values: list) -> np.ndarray:
