@@ -12,7 +12,7 @@ from torch import Tensor
 
 # value(points, which) -> values and gradients at one point for each of the problems `which`
 Value: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-ARMIJO, SHRINK, SEARCHES = 1e-4, 0.3, 10
+ARMIJO, SHRINK, SEARCHES = 0.1, 0.3, 10
 CURVED = 1e-10  # least s.y of a pair that is remembered
 
 
@@ -54,7 +54,7 @@ class Memory:
 
 
 def batched(
-    value: Value, start: Tensor, box: tuple[Tensor, Tensor], *, iterations: int, memory: int, tolerance: float = 1e-5
+    value: Value, start: Tensor, box: tuple[Tensor, Tensor], *, iterations: int, memory: int, tolerance: float = 1e-6
 ) -> Tensor:
     """Minimise every row's function in the box from its start.
 

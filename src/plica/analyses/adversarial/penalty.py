@@ -19,7 +19,7 @@ from plica.analyses.adversarial.settings import Search
 DEAREST, CHEAPEST = 1e6, 1e-6  # limits of k
 BRACKET = 7  # powers of ten that are tried at most
 SMOOTH = 1e-6  # |r| is sqrt(|r|^2 + SMOOTH^2): its gradient at 0 does not exist
-NEAR = 1.02  # bisection ends when the prices of success and failure differ by less than this factor
+NEAR = 1.01  # bisection ends when the prices of success and failure differ by less than this factor
 
 
 class Prices:
@@ -67,8 +67,8 @@ def penalised(board: Board, settings: Search) -> None:
         box = problem.box
         end = solve(value, start[which], box, iterations=settings.iterations, memory=settings.memory)
         reached = problem.margins(end, rows[which]) > 0
+        start[which] = end
         missed = which[~reached]
-        start[missed] = end[~reached]
         prices.learn(which, reached)
         board.offer(rows, best, weight)
         alive &= prices.open()
