@@ -383,7 +383,7 @@ def make_mixing():
 def make_region_count():
     return RegionCountResult(
         **COMMON, header=AWKWARD, count=2**70, dimension=2, layers=("relu1", "ö"), per_layer=(7, 2**70), decided=3,
-        method="polygons",
+        method="polygons", frontier={"waiting": np.array(2), "mark": np.array("ö"), "0.value.relu1": np.ones((2, 3))},
     )  # fmt: skip
 
 

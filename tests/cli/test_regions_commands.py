@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 from typer.testing import CliRunner
 
 from plica.cli.app import app
+from plica.errors import ArgumentError
 from plica.store import load_result
 
 runner = CliRunner()
@@ -32,6 +33,21 @@ def test_count_regions(model):
     done = runner.invoke(app, ["count-regions", model, "--lower", "-2", "--upper", "2"])
     assert done.exit_code == 0, done.output
     assert "7 activation regions" in done.output
+
+
+def test_a_count_goes_on(model, tmp_path):
+    out, other = tmp_path / "left.npz", tmp_path / "regions.npz"
+    asked = ["count-regions", model, "--lower", "-2", "--upper", "2"]
+    ended = runner.invoke(app, [*asked, "--max-seconds", "0", "--out", str(out)])
+    assert ended.exit_code == 3
+    assert "cells that wait: 1" in ended.output
+    done = runner.invoke(app, [*asked, "--resume", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "7 activation regions" in done.output
+    runner.invoke(app, ["regions", *asked[1:], "--out", str(other)])
+    wrong = runner.invoke(app, [*asked, "--resume", str(other)])
+    assert isinstance(wrong.exception, ArgumentError)
+    assert "give a saved count of regions" in str(wrong.exception)
 
 
 def test_regions_are_written(model, tmp_path):

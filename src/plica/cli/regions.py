@@ -38,6 +38,9 @@ Images = Annotated[Path | None, typer.Option("--data", help="Images for --throug
 Maps = Annotated[bool, typer.Option("--maps", help="Also affine maps, singular values and linear regions.")]
 Most = Annotated[int | None, typer.Option(help="Stop when so many regions are found.", min=1)]
 Part = Annotated[int, typer.Option(help="Regions in a file, about.", min=1)]
+Resume = Annotated[
+    Path | None, typer.Option(help="A count that a budget ended (--out): go on from it.", metavar="FILE")
+]
 Folder = Annotated[Path, typer.Option(help="Folder for the parts, part-00000.npz and so on.", metavar="FOLDER")]
 Threads = Annotated[int, typer.Option(help="Threads that take cells.", min=1)]
 
@@ -113,15 +116,26 @@ def stream_regions(
 
 
 def count_regions(
-    model: FileOptions, where: DomainOptions, run: RunOptions, max_regions: Most = None, threads: Threads = 1
+    model: FileOptions,
+    where: DomainOptions,
+    run: RunOptions,
+    max_regions: Most = None,
+    threads: Threads = 1,
+    resume: Resume = None,
 ) -> Answer:
     """Count the activation regions in a box, on a plane through images, or in all of space; memory stays flat."""
     from plica.analyses.regions.analysis import count_regions as compute
+    from plica.analyses.regions.result import RegionCountResult
+    from plica.store import load_result
 
+    earlier = None if resume is None else load_result(resume)
+    if not (earlier is None or isinstance(earlier, RegionCountResult)):
+        raise ArgumentError(f"--resume {resume}: it holds a {type(earlier).__name__}; give a saved count of regions.")
     net = open_model(model)
     domain = _domain(net, where)
     with run.watch() as watch:
-        return Answer(compute(net, domain, max_regions=max_regions, threads=threads, progress=watch), net)
+        found = compute(net, domain, max_regions=max_regions, threads=threads, resume=earlier, progress=watch)
+    return Answer(found, net)
 
 
 def run_count(

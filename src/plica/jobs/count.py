@@ -117,8 +117,8 @@ def _expand(asked: Question, part: Part) -> tuple[dict[str, np.ndarray], list[Pa
     found = {
         "count": np.array([done.count]),
         "layers": np.array(done.layers),
-        "decided": np.array([done.signs, done.pieces, 0 if asked.planar else done.undecided]),
-        "method": np.array(["polygons" if asked.planar else done.method]),
+        "decided": np.array([done.signs, done.pieces, done.undecided]),
+        "method": np.array([done.method]),
     }
     return found, [] if left is None else [child.arrays() for child in left.split(CHILDREN)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,16 +11,16 @@ import zoo
 from analyses.regions.test_planar import BOX, flawed, random_net
 from plica.analyses.regions import planar_engine, planar_mesh
 from plica.analyses.regions.analysis import count_regions, regions
-from plica.analyses.regions.cells import Listed
-from plica.analyses.regions.planar import planar_count, planar_stream
+from plica.analyses.regions.planar import planar_count
 from plica.analyses.regions.planar_engine import Engine
 from plica.analyses.regions.planar_frontier import PlanarFrontier
 from plica.analyses.regions.planar_window import window_of
 from plica.analyses.regions.solid_domain import domain_of
-from plica.core.domain import Box
+from plica.core.domain import Ball, Box
 from plica.core.progress import Progress
 from plica.core.result import Completeness
-from plica.errors import ArgumentError, DataError
+from plica.errors import ArgumentError, BudgetReached, DataError
+from plica.store import load_result, save
 
 
 @pytest.fixture
@@ -122,23 +124,74 @@ def test_a_frontier_of_something_else_is_refused(tmp_path):
         PlanarFrontier.load(tmp_path / "no.npz")
 
 
-def test_streams_hand_over_every_region_once_and_go_on(short_chunks):
+def cube(n, half=1.0):
+    return Box(-half * np.ones(n), half * np.ones(n))
+
+
+GOING_ON = {
+    "plane": (random_net(4, (2, 24, 24, 24, 1)), cube(2), {"max_regions": 60}),
+    "space": (random_net(4, (3, 24, 24, 1)), cube(3), {}),
+    "ball": (random_net(4, (3, 16, 16, 1)), Ball(np.zeros(3), 2.0), {}),
+    "rows": (random_net(4, (11, 3, 3, 1)), cube(11, 0.5), {}),
+}
+
+
+@pytest.mark.parametrize("name", GOING_ON)
+def test_results_go_on_also_saved(name, short_chunks, tmp_path, monkeypatch):
+    """The answer, per layer too, is that of one run, wherever runs were ended."""
+    net, domain, limit = GOING_ON[name]
+    whole, looks = count_regions(net, domain), [0]
+    assert whole.frontier is None
+
+    def check(self):
+        looks[0] += 1
+        if looks[0] % 3 == 0:
+            raise BudgetReached("now")
+
+    monkeypatch.setattr(Progress, "check", check)
+    found = count_regions(net, domain, **limit)
+    runs = 1
+    while found.frontier is not None:
+        assert found.completeness is Completeness.BUDGET
+        assert found.count < whole.count
+        assert f"{found.waiting:,}; count_regions(..., resume=this)" in found.summary()
+        assert found.to_dict()["frontier"] == found.waiting > 0
+        found = load_result(save(found, tmp_path / "left.npz"))
+        found, runs = count_regions(net, domain, resume=found), runs + 1
+    assert (found.count, found.per_layer, found.undecided) == (whole.count, whole.per_layer, whole.undecided)
+    assert found.completeness is Completeness.COMPLETE
+    assert runs > 2
+
+
+def test_what_cannot_go_on_says_why():
+    net, box = random_net(4, (2, 24, 24, 24, 1)), cube(2)
+    left = count_regions(net, box, max_regions=1)
+    assert left.frontier is not None
+    nearly = random_net(4, (2, 24, 24, 24, 1))
+    weight = next(n.op.weight for n in nearly.nodes if hasattr(n.op, "weight"))
+    weight[0, 0] = weight[0, 0] * (1 + 2**-40)
+    wrong = [
+        ((net, box, count_regions(net, box)), "complete; there is nothing left"),
+        ((net, box, replace(left, frontier=None, completeness=Completeness.INTERRUPTED)), "plica.run_count"),
+        ((net, box, replace(left, frontier=None)), "unbounded domains"),
+        ((net, Box([-1, -1], [1, 2]), left), "another network or domain"),
+        ((nearly, box, left), "another network or domain"),
+        ((random_net(4, (3, 24, 24, 1)), cube(3), left), "another network or domain"),
+        ((net, box, replace(left, frontier=left.frontier | {"plica": np.array("0.0")})), "begun by plica 0.0"),
+    ]
+    for (other, domain, earlier), words in wrong:
+        with pytest.raises(ArgumentError, match=words):
+            count_regions(other, domain, resume=earlier)
+
+
+def test_an_interrupt_leaves_a_bound_and_nothing_to_go_on_with(short_chunks):
+    def stop(label, done, total):
+        raise KeyboardInterrupt
+
     net = random_net(4, (2, 24, 24, 24, 1))
-    whole = regions(net, BOX)
-    *parts, left = planar_stream(net, BOX, part=100, progress=None)
-    assert left.complete
-    assert left.count == whole.count == sum(len(p.first) - 1 for p in parts)
-    begun = planar_stream(net, BOX, part=100)
-    one = next(begun)
-    assert isinstance(one, Listed)
-    stopped = planar_count(net, BOX, max_regions=100)
-    *rest, end = planar_stream(net, BOX, part=100, resume=stopped.frontier)
-    assert end.count == whole.count == stopped.count + sum(len(p.first) - 1 for p in rest)
-    codes = [bytes(row) for p in [*parts] for row in p.codes]
-    assert sorted(codes) == sorted(map(bytes, whole.codes))
-    assert sum(p.sizes.sum() for p in parts) == pytest.approx(4.0)
-    with pytest.raises(ArgumentError):
-        next(planar_stream(net, BOX, part=0))
+    found = count_regions(net, BOX, progress=Progress(listener=stop))
+    assert found.completeness is Completeness.INTERRUPTED
+    assert found.frontier is None
 
 
 def test_lists_do_not_depend_on_threads(short_chunks):

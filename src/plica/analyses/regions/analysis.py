@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from plica.analyses.regions.cells import Listed, listed_plane, listed_solid
+from plica.analyses.regions.planar import begin, tally_of
 from plica.analyses.regions.planar_engine import Engine
 from plica.analyses.regions.planar_state import Found
 from plica.analyses.regions.planar_window import window_of
 from plica.analyses.regions.region_maps import affine_maps, linear_regions
 from plica.analyses.regions.result import RegionCountResult, RegionsResult
+from plica.analyses.regions.resume import kept, taken_up
 from plica.analyses.regions.solid import (
     VERTEX_VARIABLES,
     SolidCount,
@@ -67,6 +69,7 @@ def count_regions(
     *,
     max_regions: int | None = None,
     threads: int = 1,
+    resume: RegionCountResult | None = None,
     progress: Progress | None = None,
 ) -> RegionCountResult:
     """Count the activation regions of a network in a domain, exactly.
@@ -81,6 +84,9 @@ def count_regions(
         Stop when so many are found (bounded domains of two dimensions).
     threads : int
         Chunks of cells are taken by so many threads.
+    resume : RegionCountResult, optional
+        A count of the same network and domain that a budget ended, as it was returned or loaded: goes on from there.
+        The answer is that of one run. Not in unbounded domains of up to 8 dimensions.
     progress : Progress, optional
         Budget and listener; a count that a budget ends is a lower bound, and the result says so.
 
@@ -113,23 +119,43 @@ def count_regions(
     progress, begun = progress or Progress(), time.perf_counter()
     asked = question_of(net, domain)
     check_numbers(max_regions, threads)
-    if not asked.planar:
-        if max_regions is not None:
-            raise ArgumentError(
-                "max_regions: it ends counts in a bounded plane only; end this one by time, "
-                "progress=plica.Progress(max_seconds=...), or list the regions."
-            )
-        found = solid_count(asked.net, asked.where, progress=progress, workers=threads)
+    before = taken_up(resume, planar=asked.planar)
+    if asked.planar:
+        found, status = _count_plane(asked, progress, (max_regions, threads), before)
+    elif max_regions is not None:
+        raise ArgumentError(
+            "max_regions: it ends counts in a bounded plane only; end this one by time, "
+            "progress=plica.Progress(max_seconds=...), or list the regions."
+        )
+    else:
+        found = solid_count(asked.net, asked.where, progress=progress, workers=threads, resume=before)  # type: ignore[arg-type]
         status = Completeness.COMPLETE if found.complete else Completeness.BUDGET
-        return count_result(asked, found, {"seconds": time.perf_counter() - begun}, status)
-    engine = engine_of(asked, progress, max_regions, None)
+    found = found if resume is None else _together(found, resume)
+    if found.undecided:
+        status = Completeness.BUDGET
+    return count_result(asked, found, {"seconds": time.perf_counter() - begun}, status)
+
+
+def _together(found: SolidCount, earlier: RegionCountResult) -> SolidCount:
+    """A count that went on, with what was noted before; in the plane the frontier knows the counts per layer."""
+    layers = found.layers
+    if found.method != "polygons" and layers:
+        layers = tuple(a + b for a, b in zip(layers, earlier.per_layer, strict=True))
+    undecided = found.undecided + earlier.undecided
+    return replace(found, layers=layers, signs=found.signs + earlier.decided, undecided=undecided)
+
+
+def _count_plane(
+    asked: Question, progress: Progress, limits: tuple[int | None, int], resume: Any
+) -> tuple[SolidCount, Completeness]:
+    """A count in the plane; an interrupt leaves nothing to go on with, as a step may have been half done."""
+    most, threads = limits
+    engine, before = begin(asked.net, asked.where, progress, resume)  # type: ignore[arg-type]
+    if most is not None:
+        engine.max_regions = most - before.count
     status = run_engine(engine, threads)
-    tally = engine.tally
-    return RegionCountResult(
-        Standing.RIGOROUS, status, {"seconds": time.perf_counter() - begun}, tally.count, 2,
-        tuple(s.node.name for s in engine.plan), tuple(tally.cells), tally.exact_vertices + tally.exact_cells,
-        "polygons",
-    )  # fmt: skip
+    found = tally_of(engine, before)
+    return (replace(found, frontier=None) if status is Completeness.INTERRUPTED else found), status
 
 
 def regions(
@@ -334,12 +360,12 @@ def run_engine(engine: Engine, threads: int) -> Completeness:
 
 
 def count_result(asked: Question, found: SolidCount, header: dict[str, Any], status: Completeness) -> RegionCountResult:
-    """A count of the solid engine as a result."""
+    """A count as a result."""
     names = tuple(s.node.name for s in stages(asked.net))
     layers = _per_layer(asked, found.layers or (0,) * len(names), found.count)
     return RegionCountResult(
         Standing.RIGOROUS, status, header, found.count, asked.dimension, names,
-        layers, found.signs + found.pieces, found.method, found.undecided,
+        layers, found.signs + found.pieces, found.method, found.undecided, kept(found.frontier),
     )  # fmt: skip
 
 

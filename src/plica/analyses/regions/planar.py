@@ -1,16 +1,14 @@
-"""Regions in a bounded part of the plane: counted or streamed, with what a budget leaves undone to take up again."""
+"""Regions in a bounded part of the plane: counted, with what a budget leaves undone to take up again."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
 
-from plica.analyses.regions.cells import Listed, listed_plane
 from plica.analyses.regions.planar_engine import Engine
 from plica.analyses.regions.planar_frontier import PlanarFrontier
-from plica.analyses.regions.planar_state import Found, Window
 from plica.analyses.regions.planar_window import window_of
+from plica.analyses.regions.solid import SolidCount
 from plica.analyses.regions.solid_domain import domain_of
 from plica.analyses.regions.solid_frontier import mark_of
 from plica.core.domain import Box
@@ -18,33 +16,6 @@ from plica.core.network import Network
 from plica.core.polyhedron import Polyhedron
 from plica.core.progress import Progress
 from plica.errors import ArgumentError, BudgetReached
-
-PART = 10_000  # regions
-
-
-@dataclass(frozen=True, eq=False)
-class PlanarCount:
-    """A number of activation regions; as `plica.analyses.regions.solid.SolidCount`.
-
-    Attributes
-    ----------
-    count : int
-        Regions with interior inside the domain; exact when complete, else a lower bound.
-    complete : bool
-    layers : tuple of int
-        Cells after every choice node so far.
-    signs, pieces : int
-        Vertices and cells decided in integers.
-    frontier : PlanarFrontier or None
-        What is left to do.
-    """
-
-    count: int
-    complete: bool
-    layers: tuple[int, ...]
-    signs: int
-    pieces: int
-    frontier: PlanarFrontier | None = None
 
 
 def planar_count(
@@ -55,7 +26,7 @@ def planar_count(
     progress: Progress | None = None,
     workers: int = 1,
     resume: PlanarFrontier | None = None,
-) -> PlanarCount:
+) -> SolidCount:
     """Count the activation regions of a network of two inputs in a bounded domain, exactly.
 
     Parameters
@@ -78,74 +49,33 @@ def planar_count(
     ArgumentError, DataError
         For a domain that is unbounded, flat, empty, or in another number of variables.
     """
-    engine, before, window = _engine(net, domain, progress, None, resume)
+    engine, before = begin(net, domain, progress, resume)
     if max_regions is not None:
         engine.max_regions = max_regions - before.count
-    _run(engine, workers)
-    return _tally(engine, before, window)
+    with suppress(BudgetReached):
+        engine.run(workers)
+    return tally_of(engine, before)
 
 
-def planar_stream(
-    net: Network,
-    domain: Box | Polyhedron,
-    *,
-    part: int = PART,
-    progress: Progress | None = None,
-    workers: int = 1,
-    resume: PlanarFrontier | None = None,
-) -> Iterator[Listed | PlanarCount]:
-    """Yield the regions part by part, about `part` at a time, then the count with what is left.
-
-    Parameters and errors as `planar_count`. Each region is in one part; a resumed stream has those that the earlier one
-    had not. Memory is that of one part and of the engine's chunks.
-    """
-    if part < 1:
-        raise ArgumentError(f"part is {part}; it must be 1 or more.")
-    held: list[Found] = []
-    engine, before, window = _engine(net, domain, progress, held.append, resume)
-    more = True
-    while more:
-        engine.max_regions = engine.tally.count + part
-        more = _run(engine, workers) and engine.tally.count >= engine.max_regions
-        if held:
-            yield listed_plane(engine, held)
-            held.clear()
-    yield _tally(engine, before, window)
-
-
-def _engine(
-    net: Network,
-    domain: Box | Polyhedron,
-    progress: Progress | None,
-    sink: Callable[[Found], None] | None,
-    resume: PlanarFrontier | None,
-) -> tuple[Engine, PlanarFrontier, Window]:
-    """An engine at its start or where an earlier one stopped, what was counted before, and the window."""
+def begin(
+    net: Network, domain: Box | Polyhedron, progress: Progress | None, resume: PlanarFrontier | None
+) -> tuple[Engine, PlanarFrontier]:
+    """An engine at its start or where an earlier one stopped, and what was counted before."""
     if math.prod(net.input_shape) != 2:
         raise ArgumentError(f"net: it reads {math.prod(net.input_shape)} variables; the plane has 2.")
-    window = window_of(domain_of(domain, 2))
-    engine = Engine(net, window, progress or Progress(), sink=sink)
+    engine = Engine(net, window_of(domain_of(domain, 2)), progress or Progress())
     if resume is None:
-        return engine, PlanarFrontier((), 0, (0,) * len(engine.plan), ""), window
-    resume.check(mark_of(net, tuple(window.lines)))
+        return engine, PlanarFrontier((), 0, (0,) * len(engine.plan), "")
+    resume.check(mark_of(net, tuple(engine.window.lines)))
     engine.items = list(resume.waiting)
-    return engine, resume, window
+    return engine, resume
 
 
-def _run(engine: Engine, workers: int) -> bool:
-    """Work on; whether a budget or the number of regions ended it."""
-    try:
-        engine.run(workers)
-    except BudgetReached:
-        return True
-    return False
-
-
-def _tally(engine: Engine, before: PlanarFrontier, window: Window) -> PlanarCount:
+def tally_of(engine: Engine, before: PlanarFrontier) -> SolidCount:
     """What has been done, and the frontier."""
     waiting, tally = tuple(engine.frontier()), engine.tally
     layers = tuple(a + b for a, b in zip(before.layers, tally.cells, strict=True))
     count = before.count + tally.count
-    mark = mark_of(engine.net, tuple(window.lines)) if waiting else ""
+    mark = mark_of(engine.net, tuple(engine.window.lines)) if waiting else ""
     left = PlanarFrontier(waiting, count, layers, mark) if waiting else None
-    return PlanarCount(count, not waiting, layers, tally.exact_vertices, tally.exact_cells, left)
+    return SolidCount(count, not waiting, "polygons", layers, tally.exact_vertices, tally.exact_cells, 0, left)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -36,6 +36,9 @@ class RegionCountResult(Result):
         How: in the plane; by vertices; unbounded domains by cones; by inequalities.
     undecided : int
         Sides of cells for which no proof was found ("rows" only); regions behind them are missing from the count.
+    frontier : dict of ndarray, or None
+        What a budget left undone, saved with the result: ``count_regions(..., resume=result)`` goes on from there.
+        `to_dict` has its number of cells only.
     """
 
     count: int
@@ -45,6 +48,18 @@ class RegionCountResult(Result):
     decided: int
     method: str
     undecided: int = 0
+    frontier: dict[str, np.ndarray] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Cells that wait in the frontier."""
+        return 0 if self.frontier is None else int(self.frontier["waiting"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain Python values; of the frontier the number of cells."""
+        return (
+            replace(self, frontier=None).to_dict() | {"frontier": self.waiting} if self.frontier else super().to_dict()
+        )
 
     def summary(self) -> str:
         """The count, and the counts per layer."""
@@ -53,6 +68,9 @@ class RegionCountResult(Result):
         shown = [f"{name}: {n:,}" for name, n in zip(self.layers, self.per_layer, strict=True) if n]
         lines += [f"  up to {', '.join(shown)}"] if shown else []
         lines += [f"  undecided sides: {self.undecided:,}"] if self.undecided else []
+        lines += (
+            [f"  cells that wait: {self.waiting:,}; count_regions(..., resume=this) goes on"] if self.waiting else []
+        )
         return "\n".join([*lines, f"  decided in integers: {self.decided:,}"])
 
 

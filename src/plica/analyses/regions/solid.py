@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plica.analyses.regions.planar_frontier import PlanarFrontier
 from plica.analyses.regions.solid_cells import SolidCells, from_cells, from_tasks, joined
 from plica.analyses.regions.solid_domain import Domain, domain_of, exact_row, is_bounded
 from plica.analyses.regions.solid_engine import Engine
@@ -42,14 +43,14 @@ class SolidCount:
         Regions with interior inside the domain (those that the open ball meets); exact when complete, else a lower
         bound.
     complete : bool
-    method : {"vertices", "cones", "rows"}
+    method : {"polygons", "vertices", "cones", "rows"}
     layers : tuple of int
         Cells after every choice node, as far as they were built; 0 for the last where it was only counted.
     signs, pieces : int
-        Signs decided in integers one by one; pieces and cells done in integers altogether.
+        Signs (in the plane: vertices) decided in integers one by one; pieces and cells done in integers altogether.
     undecided : int
         Sides that no proof was found for; regions there are missing ("rows" only).
-    frontier : Frontier or None
+    frontier : Frontier, PlanarFrontier or None
         What is left to do when a budget ended; None for "cones", which cannot be taken up again.
     """
 
@@ -60,7 +61,7 @@ class SolidCount:
     signs: int = 0
     pieces: int = 0
     undecided: int = 0
-    frontier: Frontier | None = None
+    frontier: Frontier | PlanarFrontier | None = None
 
 
 @dataclass(frozen=True, eq=False)
