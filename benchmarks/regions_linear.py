@@ -5,7 +5,8 @@
 Networks 2-w-w-w-w are drawn as in `regions.py` (default_rng(7)), over boxes [-half, half]^2: one width over growing
 boxes, then growing widths over [-10, 10]^2. For every count: CPU seconds, the part of them in matrix products (the
 floor: each row of values costs w^2 multiplications, whatever is done with it), and the peak of memory above that after
-a small count. Every count runs in a process of its own. --widths 1152 has about 10^7 regions and takes long.
+a small count. Every count runs in a process of its own. --grow 1152 --threads 2 goes to about 10^7 regions of one
+network and takes minutes.
 """
 
 import argparse
@@ -21,7 +22,7 @@ HALVES = [0.01, 0.03, 0.1, 0.3, 10.0]
 WIDTHS = [64, 128, 256, 384, 512]
 
 
-def work(width: int, half: float) -> dict:
+def work(width: int, half: float, threads: int) -> dict:
     """One count."""
     import torch
     from regions import read
@@ -46,22 +47,23 @@ def work(width: int, half: float) -> dict:
 
     planar_rows._value = timed
     plica.count_regions(net, plica.Box([-half / 50] * 2, [half / 50] * 2))
-    before, spent[0], start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0.0, time.process_time()
-    found = plica.count_regions(net, plica.Box([-half] * 2, [half] * 2))
-    cpu = time.process_time() - start
+    before, spent[0] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0.0
+    start = time.process_time(), time.perf_counter()
+    found = plica.count_regions(net, plica.Box([-half] * 2, [half] * 2), threads=threads)
+    cpu, wall = time.process_time() - start[0], time.perf_counter() - start[1]
     assert found.completeness == "complete"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return {"width": width, "half": half, "regions": found.count, "cpu": cpu, "products": spent[0],
-            "mib": peak / 1024, "decided": found.decided}  # fmt: skip
+    return {"width": width, "half": half, "threads": threads, "regions": found.count, "cpu": cpu, "wall": wall,
+            "products": spent[0], "mib": peak / 1024, "decided": found.decided}  # fmt: skip
 
 
-def draw(rows: list[dict], path: Path) -> None:
+def draw(rows: list[dict], path: Path, grow: int) -> None:
     """Time per region and memory over the number of regions."""
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
     for name, chosen, marker in (
-        ("256 units, growing box", [r for r in rows if r["width"] == 256], "o-"),
+        (f"{grow} units, growing box", [r for r in rows if r["width"] == grow], "o-"),
         ("growing width, one box", [r for r in rows if r["half"] == 10.0], "s--"),
     ):
         chosen = sorted(chosen, key=lambda r: r["regions"])
@@ -82,24 +84,26 @@ def main() -> None:
     """Measure, write, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--widths", type=int, nargs="*", default=WIDTHS)
+    parser.add_argument("--grow", type=int, default=256, help="width of the network in growing boxes")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--halves", type=float, nargs="*", default=HALVES)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:
-        print(json.dumps(work(int(args.work[0]), float(args.work[1]))))
+        print(json.dumps(work(int(args.work[0]), float(args.work[1]), args.threads)))
         return
     rows = []
-    for width, half in dict.fromkeys([*((256, h) for h in args.halves), *((w, 10.0) for w in args.widths)]):
-        command = [sys.executable, __file__, "--work", str(width), str(half)]
+    for width, half in dict.fromkeys([*((args.grow, h) for h in args.halves), *((w, 10.0) for w in args.widths)]):
+        command = [sys.executable, __file__, "--threads", str(args.threads), "--work", str(width), str(half)]
         done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, check=True)
         rows.append(json.loads(done.stdout))
         print(json.dumps(rows[-1]), flush=True)
         if args.json:
             args.json.write_text(json.dumps(rows, indent=1))
     if args.plot:
-        draw(rows, args.plot)
+        draw(rows, args.plot, args.grow)
 
 
 if __name__ == "__main__":

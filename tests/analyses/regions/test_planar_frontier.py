@@ -129,23 +129,23 @@ def cube(n, half=1.0):
 
 
 GOING_ON = {
-    "plane": (random_net(4, (2, 24, 24, 24, 1)), cube(2), {"max_regions": 60}),
-    "space": (random_net(4, (3, 24, 24, 1)), cube(3), {}),
-    "ball": (random_net(4, (3, 16, 16, 1)), Ball(np.zeros(3), 2.0), {}),
-    "rows": (random_net(4, (11, 3, 3, 1)), cube(11, 0.5), {}),
+    "plane": (random_net(4, (2, 24, 24, 24, 1)), cube(2), {"max_regions": 60}, 3),
+    "space": (random_net(4, (3, 24, 24, 1)), cube(3), {}, 3),
+    "ball": (random_net(4, (3, 16, 16, 1)), Ball(np.zeros(3), 2.0), {}, 3),
+    "rows": (random_net(4, (11, 3, 3, 1)), cube(11, 0.5), {}, 9),
 }
 
 
 @pytest.mark.parametrize("name", GOING_ON)
 def test_results_go_on_also_saved(name, short_chunks, tmp_path, monkeypatch):
     """The answer, per layer too, is that of one run, wherever runs were ended."""
-    net, domain, limit = GOING_ON[name]
+    net, domain, limit, step = GOING_ON[name]
     whole, looks = count_regions(net, domain), [0]
     assert whole.frontier is None
 
     def check(self):
         looks[0] += 1
-        if looks[0] % 3 == 0:
+        if looks[0] % step == 0:
             raise BudgetReached("now")
 
     monkeypatch.setattr(Progress, "check", check)
