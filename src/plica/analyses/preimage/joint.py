@@ -19,6 +19,7 @@ from plica.core.exact import columns as exact
 from plica.core.network import INPUT, Graph, Network
 from plica.core.piece import Piece
 from plica.core.progress import Progress
+from plica.core.search.bounds import Taken
 from plica.core.search.conditions import Conditions
 from plica.core.search.point import as_columns, exact_point
 from plica.core.solve import linear_program
@@ -27,6 +28,8 @@ from plica.errors import BudgetReached, SolverError
 RIVALS = 3  # other classes, the likeliest first, towards which the own piece is climbed
 STEPS = 4  # linear programs along the reference's gradient, for each of them
 PULLED = (0.01, 0.1, 0.4)  # back from a corner of the own piece, so that an exact point lies beside
+LISTED = 16  # pieces up to which the preimage is listed before the reference is asked, one piece at a time
+SHARE = 0.3  # of the time, for the list
 LOOKED = 3  # pieces that are looked at when the first points are ties of the reference
 
 
@@ -57,8 +60,9 @@ def read_differently(
     -----
     First the witness's own piece is climbed along the reference's gradients, which finds many points at once. Then one
     search for each other class k, over the patterns of both networks: activity as at x, and output k of the
-    reference at least as large as that of its answer at x. "Proven the same" takes a complete search without a point
-    for all of them.
+    reference at least as large as that of its answer at x. Where the preimage alone is soon found to have a few pieces
+    and no more, it is searched piece by piece over the reference's patterns. "Proven the same" takes a complete search
+    without a point for all of them.
     """
     witness = exact.Columns.of(x)
     logits = exact.forward(reference.nodes, witness)[0][reference.output]
@@ -66,27 +70,48 @@ def read_differently(
     own = max(range(len(sizes)), key=lambda k: (sizes[k], -k))
     joined = _join(net, reference, layer, witness)
     budget = Progress(max_seconds=seconds, max_bytes=progress.max_bytes)
+    fixed: list[Taken | None] = [None]
     if seconds > 0 and domain.contains(x):
         part = net.upto(joined.activity.value)
-        alone = Preimage(Question(part, layer, INPUT, "", joined.activity, domain, witness), budget)
+        clock = budget.part(SHARE)
+        alone = Preimage(Question(part, layer, INPUT, "", joined.activity, domain, witness), clock)
         found = _climbed(alone, reference, x, own, budget)
         if found is not None:
             return found
+        fixed = _listed(alone) or fixed
     proven = True
     for k in sorted(set(range(len(sizes))) - {own}, key=lambda k: -sizes[k]):
-        conditions = joined.beats(k, own)
-        union = Preimage(Question(joined.net, layer, INPUT, "", conditions, domain, witness), budget)
-        try:
-            for piece in union.pieces(LOOKED):
-                answer = _answer(reference, piece.exact_point)
-                if answer != own:
-                    return Reading(DIFFERS, answer, piece.point)
-        except (BudgetReached, SolverError):
-            proven = False
-        proven &= union.is_complete and not union._found and union.standing.is_proof
-        if budget.seconds_left <= 0:
-            return Reading(OPEN)
+        for branches in fixed:
+            question = Question(joined.net, layer, INPUT, "", joined.beats(k, own), domain, witness, branches)
+            union = Preimage(question, budget)
+            reading = _looked(union, reference, own)
+            if reading is not None and reading.verdict == DIFFERS:
+                return reading
+            proven &= reading is None
+            if budget.seconds_left <= 0:
+                return Reading(OPEN)
     return Reading(SAME if proven else OPEN)
+
+
+def _listed(union: Preimage) -> list[Taken | None] | None:
+    """The patterns of a preimage as branches in the joint network; None when they are many, or not proven to be all."""
+    pieces = list(union.pieces(LISTED + 1))
+    if len(pieces) > LISTED or not union.is_complete or not union.standing.is_proof:
+        return None
+    names = {"a." + name: name for name in union.graph.spans if name != INPUT}
+    return [{joint: p.found.branches[name] for joint, name in names.items()} for p in pieces]
+
+
+def _looked(union: Preimage, reference: Network, own: int) -> Reading | None:
+    """A point of the union that the reference reads differently; None when the union is proven to be empty."""
+    try:
+        for piece in union.pieces(LOOKED):
+            answer = _answer(reference, piece.exact_point)
+            if answer != own:
+                return Reading(DIFFERS, answer, piece.point)
+    except (BudgetReached, SolverError):
+        return Reading(OPEN)
+    return None if union.is_complete and not union.found and union.standing.is_proof else Reading(OPEN)
 
 
 def _climbed(union: Preimage, reference: Network, x: np.ndarray, own: int, budget: Progress) -> Reading | None:

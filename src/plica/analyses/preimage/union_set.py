@@ -23,6 +23,7 @@ from plica.core.polyhedron import Polyhedron
 from plica.core.progress import Progress
 from plica.core.result import Completeness, Standing
 from plica.core.search.blocks import Blocks, blocks
+from plica.core.search.bounds import Taken
 from plica.core.search.conditions import Conditions
 from plica.core.search.found import Tally
 from plica.core.search.tree import Search
@@ -45,6 +46,8 @@ class Question:
     domain : Box, optional
     witness : Columns, optional
         An exact point whose pattern is looked at first.
+    fixed : dict of ndarray, optional
+        Branches of some choices, -1 where undecided: only pieces with them are looked for.
     """
 
     net: Network
@@ -54,6 +57,7 @@ class Question:
     conditions: Conditions
     domain: Box | None
     witness: exact.Columns | None
+    fixed: Taken | None = None
 
 
 class Preimage:
@@ -86,7 +90,7 @@ class Preimage:
 
     def _new_search(self) -> Search:
         q = self.question
-        return Search(self.graph, q.conditions, q.domain, witness=q.witness, progress=self.progress)
+        return Search(self.graph, q.conditions, q.domain, witness=q.witness, fixed=q.fixed, progress=self.progress)
 
     # -- pieces ------------------------------------------------------------------------------------------------------
 

@@ -94,3 +94,11 @@ class Tally:
     complete: bool = False
     boxes: int = 0  # that were looked at
     open_share: float = 1.0  # of the domain's volume, and of the tree over a box (children share alike), not closed
+
+
+def within(point: Point, low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether an exact point lies in a box; rounding keeps the order, so floats settle all but the sides themselves."""
+    near = np.array([float(v) for v in point])
+    if (near < low).any() or (near > high).any():
+        return False
+    return all(low[i] <= point[i] <= high[i] for i in np.flatnonzero((near == low) | (near == high)).tolist())

@@ -186,6 +186,12 @@ class Relaxation:
                 strict[p, groups] = build.add(rows, -free, free)
         return _Unit(links, strict)
 
+    @property
+    def entries(self) -> int:
+        """Size of the program, as rows (bounds of columns among them) by columns."""
+        m, n = self.program.matrix.shape
+        return int((m + n) * n)
+
     # -- branches ---------------------------------------------------------------------------------------------------
 
     def take(self, literal: Literal) -> None:

@@ -16,7 +16,7 @@ from plica.core.search.bounds import Bounds, Taken, bound, possible
 from plica.core.search.boxes import bisects, by_boxes
 from plica.core.search.conditions import Conditions
 from plica.core.search.decided import exact_piece
-from plica.core.search.found import Found, Tally
+from plica.core.search.found import Found, Tally, within
 from plica.core.search.leaf import DEEP, EXACT_COLUMNS, ROOM, Leaves
 from plica.core.search.reduced import Reduced, reduced
 from plica.core.search.relaxation import Literal, Relaxation
@@ -42,6 +42,8 @@ class Search:
         None is the whole space.
     witness : ndarray of float, or exact Columns, optional
         A point whose pattern is looked at first.
+    fixed : dict of ndarray, optional
+        Branches of some choices, -1 where undecided: only patterns with them are looked for.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Search:
         domain: Box | None = None,
         *,
         witness: exact.Columns | None = None,
+        fixed: Taken | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.graph, self.conditions, self.domain = graph, conditions, domain
@@ -62,7 +65,7 @@ class Search:
         self.reduced: Reduced | None = None
         bounded = bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
         self.in_order = self.small and not graph.exact and not bounded  # rounded rows without bounds prove nothing
-        self.witness = witness
+        self.witness, self.fixed = witness, fixed or {}
         self.preferred: Taken | None = None
         self.first: Found | None = None
         self._seen: set[bytes] | None = None
@@ -70,9 +73,10 @@ class Search:
             values, branches = exact.forward(self.net.nodes, witness)
             self.preferred = branches
             point = tuple(witness.entry(i) for i in range(n))
-            inside = all(a <= p <= b for a, p, b in zip(self.low.tolist(), point, self.high.tolist(), strict=True))
+            inside = within(point, self.low, self.high)
             self._values = values
-            if inside and conditions.holds(values[conditions.value]):
+            kept = all(((b < 0) | (b == branches[name])).all() for name, b in self.fixed.items())
+            if inside and kept and conditions.holds(values[conditions.value]):
                 self.first = Leaves(graph, conditions, domain, None).given(branches, point)
 
     def found(self) -> Iterator[Found]:
@@ -144,7 +148,7 @@ class Search:
 
     def _relaxation(self, known: Bounds) -> Relaxation:
         """The root's program: over the input, or over the rows that read it where these are fewer."""
-        self.reduced = None if self.small else reduced(self.graph, self.low, self.high)
+        self.reduced = None if self.small or self.fixed else reduced(self.graph, self.low, self.high)
         self.leaves = Leaves(self.graph, self.conditions, self.domain, self.reduced)
         self.shallow = None
         small = self.reduced
@@ -249,7 +253,9 @@ class Search:
     def _options(self, name: str, known: Bounds) -> np.ndarray:
         """Branches that the bounds leave, shape (branches, units)."""
         op = self.net[name].op
-        return possible(op, known.below[name], known.above[name])  # type: ignore[arg-type]
+        options = possible(op, known.below[name], known.above[name])  # type: ignore[arg-type]
+        own = self.fixed.get(name, np.full(options.shape[1], -1))
+        return options & ((own < 0) | (np.arange(len(options))[:, None] == own))
 
     def _scores(self, name: str, known: Bounds) -> np.ndarray:
         """How sure every unit is to be on the witness's branch: its distance from the knot over the way beyond.
@@ -283,9 +289,9 @@ class Search:
         if status == "infeasible":
             ray = program.ray()
             if ray is None or not program.proves_empty(ray):
-                if _entries(self.relaxation) <= EXACT_LIFTED and closed_exactly(self.relaxation):
+                if self.relaxation.entries <= EXACT_LIFTED and closed_exactly(self.relaxation):
                     return None
-                if self.small and self.graph.exact and _entries(self.relaxation) <= EXACT_LIFTED:
+                if self.small and self.graph.exact and self.relaxation.entries <= EXACT_LIFTED:
                     return np.full(len(program.cost), np.nan)  # the solver is wrong: go on
                 self.tally.unproven += 1
             return None
@@ -313,7 +319,7 @@ class Search:
         if self.ties is not None and self.ties.close():
             self.tally.ties += 1
             return True
-        return _entries(self.relaxation) <= EXACT_LIFTED and closed_exactly(self.relaxation)
+        return self.relaxation.entries <= EXACT_LIFTED and closed_exactly(self.relaxation)
 
     def _branching(self, taken: Taken, x: np.ndarray) -> tuple[str, int] | None:
         """The undecided unit whose output is farthest from its function at the point; None at a leaf.
@@ -389,8 +395,3 @@ class Search:
 def _lowered(x: np.ndarray, margin: float) -> np.ndarray:
     """The point with the slack that a further strict row leaves."""
     return x if x[-1] <= margin else np.append(x[:-1], margin)
-
-
-def _entries(relaxation: Relaxation) -> int:
-    m, n = relaxation.program.matrix.shape
-    return (m + n) * n
