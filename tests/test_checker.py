@@ -278,8 +278,16 @@ def test_certificates_of_earlier_versions_are_accepted(path):
     assert plica.verify(path, path.with_suffix(".safetensors"))
 
 
-def test_rows_that_are_held_twice_do_not_hide_rows_without_a_multiplier():
-    """The preimage is unbounded: (0, -1) leads to infinity. Row 1 of the limits has no multiplier, row 0 has two."""
+HIDDEN = {  # row 1 of the limits has no multiplier
+    "a row held twice": {"implied": [0, 0, 1], "equal": ["2"], "multipliers": ["1", "1"], "independent": [0, 3]},
+    "a weight for another row": {"implied": [0, 1], "equal": [], "multipliers": ["1", "1"], "independent": [0, 2]},
+    "a weight of zero": {"implied": [0, 1], "equal": ["1"], "multipliers": ["1", "0"], "independent": [0, 2]},
+}
+
+
+@pytest.mark.parametrize("held", HIDDEN.values(), ids=HIDDEN)
+def test_rows_without_a_multiplier_are_not_hidden(held):
+    """The preimage is unbounded: (0, -1) leads to infinity."""
     first = nn.Linear(2, 4).double()
     with torch.no_grad():
         first.weight[:] = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [1, 1]])
@@ -294,7 +302,6 @@ def test_rows_that_are_held_twice_do_not_hide_rows_without_a_multiplier():
         "independent": [0],
         "kernel": [],
     }
-    held = {"implied": [0, 0, 1], "equal": ["2"], "multipliers": ["1", "1"], "independent": [0, 3]}
     claim = {"claim": "kind", "x": words([0.5, -1.0]), "layer": net.choices[0], "sources": ["input"], "dimension": 1}
     claim |= {"kind": "compact", "proof": {"directions": plain, "recession": plain | held}}
     body = {"plica certificate": 1, "model": hashlib.sha256(weights).hexdigest(), "graph": graph, "claims": [claim]}

@@ -65,6 +65,39 @@ def test_a_saved_result_becomes_a_claim_that_is_accepted(folder, index):
     assert shown["standing"] == "certified"
 
 
+PROPERTY = """(declare-const X_0 Real)(declare-const X_1 Real)(declare-const X_2 Real)(declare-const X_3 Real)
+(declare-const Y_0 Real)(declare-const Y_1 Real)(declare-const Y_2 Real)
+(assert (>= X_0 0.2))(assert (<= X_0 0.4))(assert (>= X_1 0.2))(assert (<= X_1 0.4))
+(assert (>= X_2 0.1))(assert (<= X_2 0.3))(assert (>= X_3 0.5))(assert (<= X_3 0.6))
+(assert (or (and (>= Y_A Y_B) (>= Y_A Y_C)) (and (<= Y_B Y_A) (<= Y_B -100.0))))
+"""
+
+
+@pytest.mark.parametrize("case", [0, 1])
+def test_a_preimage_that_a_property_asks_for(folder, case):
+    asked = folder / "asked.vnnlib"
+    order = np.argsort(-plica.load(folder / "tiny.onnx")(np.array([[0.3, 0.3, 0.2, 0.55]])).detach().numpy().ravel())
+    text = PROPERTY
+    for letter, number in zip("ABC", order, strict=True):
+        text = text.replace(f"Y_{letter}", f"Y_{number}")
+    asked.write_text(text)
+    given, model = ["--property", asked, "--case", case], folder / "tiny.onnx"
+    saved, path = folder / f"asked{case}.npz", folder / f"asked{case}.json"
+    done = run("preimage-of", model, "--layer", plica.load(model).layers[-1], *given, "--out", saved)
+    assert done.exit_code == 0, done.output
+    for wrong, words in (([*given, "--wins", 0], "Give one of"), ([], "target")):
+        end = run("certify", saved, model, "--path", path, *wrong)
+        assert end.exit_code != 0 and words in str(end.exception) + end.output
+    end = run("certify", saved, model, "--path", path, *given)
+    assert end.exit_code == 0, end.output
+    end = run("verify", path, "--model", model)
+    assert end.exit_code == 0 and "accepted" in end.output
+    assert ("there are no" in end.output) == (case == 1)
+    asked.write_text(text.replace("0.6", "0.7"))
+    end = run("certify", saved, model, "--path", path, *given)
+    assert end.exit_code != 0 and "another box" in str(end.exception) + end.output
+
+
 def test_the_checker_alone_accepts_it(folder):
     path = certified(folder, 1)
     alone = [sys.executable, "-I", "-S", str(Path(plica.__file__).parent / "checker.py"), str(path)]

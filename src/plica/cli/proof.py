@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,7 +21,13 @@ from plica.cli.reading import (
     one_of,
     open_images,
     open_model,
+    property_case,
 )
+from plica.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from plica.core.result import Result
+    from plica.loaders.vnnlib import Case
 
 Saved = Annotated[
     Path,
@@ -59,6 +65,8 @@ def certify(
     wins: Wins = None,
     y: Outputs = None,
     tolerance: Tolerance = 0.0,
+    property_: opt.Property = None,
+    case: opt.Case = None,
     split: opt.Split = "test",
     scale: opt.Scale = None,
     mean: opt.Mean = None,
@@ -75,10 +83,27 @@ def certify(
         read_images = open_images(read, net, limit=index + 1)
         one_of(read_images, read, index)
         images = read_images.images
-    box, target = box_of(math.prod(net.input_shape), lower, upper), wins if y is None else (array(y), tolerance)
+    if sum(given is not None for given in (wins, y, property_)) > 1:
+        raise ArgumentError("Give one of --wins UNIT, --y FILE and --property FILE, as preimage-of had it.")
+    asked = property_case(property_, case, net)
+    if asked is not None:
+        _same_box(asked, saved)
+    target = asked.target if asked is not None else wins if y is None else (array(y), tolerance)
+    box = box_of(math.prod(net.input_shape), lower, upper)
     with run.watch() as watch:
         written = write(saved, net, images, path=path, index=index, box=box, target=target, progress=watch)
     typer.echo(as_text({"saved": str(written)}) if run.as_json else f"saved: {written}")
+
+
+def _same_box(asked: Case, saved: Result) -> None:
+    """Refuse a property with another box than the result's."""
+    import numpy as np
+
+    box, ends = asked.domain, [getattr(saved, name, None) for name in ("lower", "upper")]
+    if any(end is None for end in ends) or not np.array_equal(ends, [box.lower, box.upper]):
+        raise ArgumentError(
+            "--property: the result is about another box. Give the file and the case it was asked with."
+        )
 
 
 def verify(certificate: Certificate, model: ModelFile, show: ShowOptions) -> None:
