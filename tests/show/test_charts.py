@@ -1,3 +1,4 @@
+import math
 import struct
 import zlib
 from xml.etree import ElementTree
@@ -70,3 +71,9 @@ def test_words_are_honest_at_the_ends():
     assert words.part_of(0.5, 20, "image") == "50.0\u202f% of 20 images"
     assert words.listed(["a", "b", "c"]) == "a, b and c"
     assert words.slug("A net, v2.0") == "a-net-v2-0"
+
+
+def test_shaded_cells_say_what_they_show():
+    drawn = charts.heat(np.array([[0.0, 1.0], [0.25, math.nan]]), ["first", "second"], ["a", "b"], "what it is")
+    assert drawn.count('class="track"') == 4 and drawn.count('class="bar"') == 3
+    assert 'fill-opacity="0.250"' in drawn and ">-<" in drawn and "what it is" in drawn

@@ -62,3 +62,27 @@ def test_without_pictures_proofs_or_mistakes(found, tmp_path):
     assert "2 proven that there is none" in repr(none[1]) and "1 misclassified already" in render(data)
     assert results(nn.Sequential(nn.Linear(4, 1)), (4,), tmp_path) == []
     assert SECTION.view(ReportData({}, (ModelPart("net"),))) is None
+
+
+def test_what_a_second_network_makes_of_the_mistakes(tmp_path):
+    torch.manual_seed(1)
+    first, second = (nn.Sequential(nn.Linear(16, 10), nn.ReLU(), nn.Linear(10, 3)) for _ in range(2))
+    X = np.random.default_rng(0).random((8, 16))
+    net, other = plica.load(first, (16,)), plica.load(second, (16,))
+    labels = net(X).argmax(1).cpu().numpy()
+    job = Job("net", net, ImageSet(X, labels, "noise"), tmp_path, 0, ("other", other))
+    done = tuple(r for part in PARTS for r in part.compute(job, Progress(), ()))
+    table = done[-1]
+    assert table.models == ("net", "other") and table.rows[:2] == ("distorted for net", "distorted for other")
+    right = other(X).argmax(1).cpu().numpy() == labels
+    read = other(table.distortions[0].x_adv).argmax(1).cpu().numpy() != labels
+    assert table.new_errors[0, 0] == 1 and table.new_errors[0, 1] == pytest.approx(read[right].mean())
+    data = ReportData({}, (ModelPart("net", {}, done, (4, 4)),))
+    shown = SECTION.view(data).body["models"][0]["transfer"]
+    assert shown["other"] == "other" and str(shown["svg"]).count('class="bar"') == int(
+        np.isfinite(table.new_errors).sum()
+    )
+    assert "Does other make the same mistakes?" in render(data)
+    assert any("makes as well" in line for line in PARTS[0].lines(done))
+    alone = ReportData({}, (ModelPart("net", {}, done[:-1], (4, 4)),))
+    assert SECTION.view(alone).body["models"][0]["transfer"] is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,6 +96,23 @@ def accuracy_bar(share: float, width: int = 118) -> Markup:
         text(width / 2, 28, f"50{chr(0x202F)}%", "t small", "middle"),
     ]
     return figure(marks, f"{percent(share)} of the answers are right; the tick is at 50 %", width, 32)
+
+
+def heat(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], label: str) -> Markup:
+    """Return shares in [0, 1] as a table of shaded cells, NaN as a dash; rows and columns have names above and left."""
+    left, wide, tall, top = 8 + 6.4 * max(map(len, rows)), 96, 30, 24
+    marks = [text(left + wide * (j + 0.5), 15, name, "t small", "middle") for j, name in enumerate(columns)]
+    for i, (name, line) in enumerate(zip(rows, values, strict=True)):
+        y = top + tall * i
+        marks.append(text(left - 8, y + 19, name, "t small", "end"))
+        for j, value in enumerate(line):
+            place: dict[str, Any] = {"x": left + wide * j, "y": y, "width": wide - 2, "height": tall - 2, "rx": 3}
+            known = bool(np.isfinite(value))
+            marks.append(tag("rect", class_="track", **place))
+            if known:
+                marks.append(tag("rect", class_="bar", fill_opacity=f"{value:.3f}", **place))
+            marks.append(text(left + wide * (j + 0.5) - 1, y + 19, percent(value) if known else "-", "t on", "middle"))
+    return figure(marks, label, left + wide * len(columns) + 2, top + tall * len(rows))
 
 
 # --- histograms -------------------------------------------------------------------------------------------------

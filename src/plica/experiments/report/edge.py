@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from plica.analyses.adversarial import DistortionResult, min_distortion
+from plica.analyses.adversarial import DistortionResult, TransferResult, min_distortion, transfer
 from plica.core.domain import Box
 from plica.core.network import Network
 from plica.core.progress import Progress
@@ -24,8 +24,8 @@ EACH = 2.0  # seconds for the proof of one
 UNITS, INPUTS = 400, 1024  # above which a proof is not tried
 
 
-def _edge(job: Job, progress: Progress, _: Done) -> Iterator[DistortionResult]:
-    """The search in the model's own precision, then the proofs in float64."""
+def _edge(job: Job, progress: Progress, _: Done) -> Iterator[DistortionResult | TransferResult]:
+    """The search in the model's own precision, the proofs in float64, and what a second network makes of it."""
     if math.prod(job.net.output_shape) < 2:
         return
     images, labels = job.images.images[:IMAGES], _labels(job)
@@ -42,9 +42,24 @@ def _edge(job: Job, progress: Progress, _: Done) -> Iterator[DistortionResult]:
                 "seed": job.seed,
                 "box": box,
             }
-            yield min_distortion(job.net, few, known, progress=progress, **given)
+            yield min_distortion(job.net, few, known, progress=progress.part(0.8), **given)
+        if job.reference is not None and labels is not None:
+            yield _read_by_both(job, images, labels, found, progress)
     except PlicaError:
         return  # outputs that overflow, or a matrix that does not fit: the section shows what there is
+
+
+def _read_by_both(
+    job: Job, images: np.ndarray, labels: np.ndarray, found: DistortionResult, progress: Progress
+) -> TransferResult:
+    """Both networks on the nearest mistakes of either, and on noise of the same size."""
+    assert job.reference is not None
+    name, other = job.reference
+    size = found.rms[[status == "found" for status in found.status]]
+    noise = [float(f"{size.mean():.2g}")] if len(size) else []
+    models = {job.name: _own(job.net), name: _own(other)}
+    given: dict[str, Any] = {"box": _box(job), "seed": job.seed, "method": "fast"}
+    return transfer(models, images, labels, noise=noise, amplify=[], progress=progress, **given)
 
 
 def _box(job: Job) -> Box:
@@ -79,7 +94,10 @@ def _with_images(result: DistortionResult, images: np.ndarray) -> DistortionResu
 
 def _lines(results: Done) -> Iterator[str]:
     for r in results:
-        if isinstance(r, DistortionResult) and r.standing.is_proof:
+        if isinstance(r, TransferResult):
+            mine = r.new_errors[[k == "distorted" for k in r.kinds]][0, 1]
+            yield f"mistakes of {r.models[0]} that {r.models[1]} makes as well: {mine:.0%}"
+        elif isinstance(r, DistortionResult) and r.standing.is_proof:
             yield f"smallest perturbations: {int(r.proven.sum())} of {len(r.proven)} proven [{r.standing}]"
         elif isinstance(r, DistortionResult):
             size = r.distance[[status == "found" for status in r.status]]

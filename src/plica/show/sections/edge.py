@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from plica.analyses.adversarial.result import DistortionResult
+from plica.analyses.adversarial.transfer import TransferResult
 from plica.analyses.lipschitz.result import outward
 from plica.core.result import Completeness, Standing
 from plica.show import charts
@@ -76,8 +77,27 @@ def _edge_model(part: ModelPart, result: DistortionResult) -> dict[str, Any]:
         "proofs": [] if proofs is None else _proof_rows(proofs),
         "standing": None if proofs is None else Standing(proofs.standing),
         "completeness": None if proofs is None else Completeness(proofs.completeness),
+        "transfer": _transfer(part),
         "csv": csv_uri(["image", "status", "L2", "Linf", "class", "answered"], rows),
         "csv_name": f"{slug(part.name)}-edge.csv",
+    }
+
+
+def _transfer(part: ModelPart) -> dict[str, Any] | None:
+    """How often either network errs on the nearest mistakes of the other."""
+    found = next(iter(part.of(TransferResult)), None)
+    if found is None:
+        return None
+    label = "Wrong answers: " + "; ".join(
+        f"{row}: " + ", ".join(f"{m} {percent(e)}" for m, e in zip(found.models, line, strict=True) if np.isfinite(e))
+        for row, line in zip(found.rows, found.new_errors, strict=True)
+    )
+    return {
+        "svg": charts.heat(found.new_errors, found.rows, found.models, label),
+        "other": found.models[1],
+        "count": int(found.counts.max(initial=0)),
+        "standing": Standing(found.standing),
+        "completeness": Completeness(found.completeness),
     }
 
 
