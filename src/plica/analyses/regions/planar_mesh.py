@@ -14,10 +14,10 @@ from scipy.spatial import cKDTree
 from plica.analyses.regions.planar_engine import Engine
 from plica.analyses.regions.planar_exact import Point
 from plica.analyses.regions.planar_join import makers, numbered, renumber, settled
-from plica.analyses.regions.planar_kernels import MOST
+from plica.analyses.regions.planar_kernels import MOST, NONE
 from plica.analyses.regions.planar_state import Found
 
-NO_KEYS = np.zeros(0, np.uint64)
+NO_KEYS, NO_LABELS = np.zeros(0, np.uint64), np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,34 @@ def _joined(engine: Engine, order: Order) -> Mesh:
     polygons = [f.polygons for f in order.chunks]
     first = [p.offset[1:] + s for p, s in zip(polygons, order.sides, strict=False)]
     words = np.concatenate([p.words for p in polygons]) if polygons else np.zeros((0, 0), np.uint64)
-    return Mesh(vertices, error, np.concatenate([[0], *first], dtype=np.int64), corners, layers, units, words)
+    mesh = Mesh(vertices, error, np.concatenate([[0], *first], dtype=np.int64), corners, layers, units, words)
+    for index, stage in enumerate(engine.plan):
+        if not stage.binary and len(np.unique(stage.plus)) < len(stage.plus):
+            _name_shared(engine, order, mesh, index)
+    return mesh
+
+
+def _name_shared(engine: Engine, order: Order, mesh: Mesh, index: int) -> None:
+    """Units of the sides of a stage whose groups share candidates.
+
+    A tie of two candidates can belong to several groups. On a cell that it bounds, the group that changes behind the
+    side is one that has both and is won by one of them: behind the side the other one is larger.
+    """
+    stage, at = engine.plan[index], engine.exact.starts[index : index + 2]
+    sides = np.flatnonzero(mesh.layers == index)
+    pairs = np.concatenate([NO_LABELS, *(f.polygons.label for f in order.chunks)])[sides] & ((1 << 48) - 1)
+    winners = np.ascontiguousarray(mesh.words[:, slice(*at)]).view(np.uint16)
+    cell = np.searchsorted(mesh.first, sides, side="right") - 1
+    group = np.repeat(np.arange(stage.decisions), np.diff(stage.start))
+    for pair in np.unique(pairs).tolist():
+        here = np.flatnonzero(pairs == pair)
+        own = np.flatnonzero(np.isin(stage.plus, (pair >> 24, pair & NONE)))
+        both = [g for g in np.unique(group[own]) if len(set(stage.plus[own[group[own] == g]])) == 2]
+        found = np.full(len(here), both[0])
+        for g in both:
+            won = stage.position[own[group[own] == g]]
+            found[np.isin(winners[cell[here], g], won)] = g
+        mesh.units[sides[here]] = stage.unit[found]
 
 
 def _owners(engine: Engine) -> tuple[np.ndarray, np.ndarray]:
