@@ -7,7 +7,10 @@ import pytest
 
 
 def check_plane(found, area):
-    """V - E + F = 1, the areas fill the domain, and every side inside the domain has a region on both sides."""
+    """V - E + F = 1, the areas fill the domain, and every side inside the domain has a region on both sides.
+
+    The unit that a side names takes another branch behind it.
+    """
     free = found.neighbours < 0
     edges = (len(found.corners) + free.sum()) // 2
     assert len(found.vertices) - edges + found.count == 1
@@ -15,6 +18,10 @@ def check_plane(found, area):
     assert (found.sizes >= 0).all()
     assert (found.facet_layers[free] == -1).all()
     assert (found.facet_layers[~free] >= 0).all()
+    start, branches = np.cumsum([0, *found.units]), found.branches()
+    unit = (start[found.facet_layers] + found.facet_units)[~free]
+    here = np.repeat(np.arange(found.count), np.diff(found.facet_first))[~free]
+    assert (branches[here, unit] != branches[found.neighbours[~free], unit]).all()
 
 
 def check_space(cells, volume, dimension):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from plica.analyses.regions import planar_engine
 from plica.analyses.regions.analysis import count_regions, regions
 from plica.analyses.regions.planar_engine import Engine
 from plica.analyses.regions.planar_kernels import KAPPA, UNIT
+from plica.analyses.regions.planar_move import carry
 from plica.analyses.regions.planar_window import window_of
 from plica.analyses.regions.solid_domain import domain_of
 from plica.core.progress import Progress
@@ -107,3 +110,57 @@ def test_answers_do_not_depend_on_how_rows_are_made(monkeypatch):
     for other in found[1:]:
         assert np.array_equal(found[0].codes, other.codes)
         assert np.abs(found[0].vertices - other.vertices).max() < 1e-12
+
+
+def carried(Y, error, W, b, weights, tight=-1, residue=0.0):
+    """Row, error and base that `carry` gives one new vertex between three corners; rows ahead are exact here."""
+    n, h = W.shape[1], np.maximum(Y, 0.0)
+    A = h @ W.T + b
+    norms = np.linalg.norm
+    row = np.concatenate([weights, np.zeros(3), [np.abs(weights).sum()], [residue]])[None]
+    source, out = np.array([[0, 1, 2, tight, -1]]), (np.empty((1, len(W))), np.empty(1), np.empty(1), np.empty(1))
+    ahead = (A, np.zeros(3), norms(A, axis=1), np.zeros(3), norms(h, axis=1))
+    node = (np.ascontiguousarray(W.T), norms(W, 2), norms(np.abs(W), 2), norms(b), 4 * (n + 2) * UNIT)
+    carry(np.array([3]), 3, (Y, error, norms(Y, axis=1)), ahead, source, row, node, out)
+    return out[0][0], float(out[1][0]), float(out[3][0])
+
+
+@pytest.mark.parametrize("weights", [(0.5, 0.25, 0.25), (1.5, 1.5, -2.0)])
+def test_what_corners_are_off_by_reaches_a_carried_row(weights):
+    """The worst rows within the corners' errors: nothing that is left out of the bound would be missed."""
+    rng, w = np.random.default_rng(0), np.array(weights)
+    Y, W, b = rng.uniform(1, 2, (3, 6)), rng.normal(size=(5, 6)), rng.normal(size=5)
+    Y[0] += 8.0  # no unit bends
+    found, error, base = carried(Y, np.full(3, 1e-3), W, b, w)
+    _, values, right = np.linalg.svd(W)
+    exact = W @ (w @ (Y + 1e-3 * np.sign(w)[:, None] * right[0])) + b
+    off = np.linalg.norm(exact - found)
+    assert off == pytest.approx(1e-3 * np.abs(w).sum() * values[0], rel=1e-6)
+    assert off <= error <= 1.001 * off
+    f = int(np.argmax(np.linalg.norm(W, axis=1)))
+    worst = np.abs(w).sum() * 1e-3 * np.linalg.norm(W[f])  # of form f, by rows along W[f]
+    assert worst <= np.linalg.norm(W[f]) * base <= 1.001 * worst
+
+
+def test_a_unit_set_to_zero_moves_a_carried_row_by_its_residue():
+    Y, W, b = np.array([[3.0, 1.0], [-1.0, 1.0], [3.0, 2.0]]), np.diag([4.0, 1.0]), np.zeros(2)
+    w, residue = np.array([0.25 + 2.0**-12, 0.75 - 2.0**-12, 0.0]), 2.0**-10
+    found, error, base = carried(Y, np.zeros(3), W, b, w, tight=0, residue=residue)
+    exact = W @ np.maximum(w @ Y, 0.0)
+    assert found == pytest.approx([0.0, 1.0])
+    assert exact[0] - found[0] == 4 * residue
+    assert 4 * residue <= error <= 4.01 * residue
+    assert residue <= base <= 1.01 * residue
+
+
+def test_large_biases_round_in_carried_rows():
+    """Rows are small, so nothing but the bias rounds; sums are those of fractions."""
+    rng, w = np.random.default_rng(1), np.array([0.3, 0.3, 0.4])
+    w[2] = 1.0 - w[0] - w[1]
+    Y, W, b = 1e-9 * rng.uniform(1, 2, (3, 4)), rng.normal(size=(6, 4)), 1e6 * rng.normal(size=6)
+    found, error, _ = carried(Y, np.zeros(3), W, b, w)
+    h = [sum(Fraction(float(a)) * Fraction(float(y)) for a, y in zip(w, Y[:, j], strict=True)) for j in range(4)]
+    off = [sum((Fraction(float(a)) * x for a, x in zip(W[f], h, strict=True)), Fraction(float(b[f])))
+           - Fraction(float(found[f])) for f in range(6)]  # fmt: skip
+    size = float(sum(v * v for v in off)) ** 0.5
+    assert 1e-17 * np.linalg.norm(b) < size <= error
