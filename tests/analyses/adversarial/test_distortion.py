@@ -11,7 +11,7 @@ from torch import nn
 import plica
 from oracles import distortions as oracle
 from oracles import halfspaces
-from plica.analyses.adversarial import min_distortion
+from plica.analyses.adversarial import distortion, min_distortion
 from plica.analyses.adversarial.settings import explicit_targets
 from plica.core.classifier import TorchClassifier
 from plica.core.progress import Progress
@@ -330,6 +330,38 @@ def test_a_budget_keeps_what_is_found():
     result = min_distortion(deep(), X, box=UNIT, progress=Progress(max_seconds=0.05))
     assert result.completeness in ("budget reached", "complete")
     checked(result, deep(), X, UNIT)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_budget_that_is_over_at_once_leaves_a_result(exact):
+    X = np.random.default_rng(0).random((6, 6))
+    model = plica.load(nn.Sequential(nn.Linear(6, 20), nn.ReLU(), nn.Linear(20, 4)).eval()) if exact else deep()
+    given = {"box": UNIT, "exact": exact, "progress": Progress(max_seconds=0.0)}
+    result = min_distortion(model, X, **given)
+    assert result.completeness == "budget reached" and set(result.status) == {"not found"}
+    assert (result.lower_bound == 0).all() and not result.proven.any()
+    wrong = min_distortion(model, X, (result.label + 1) % 4, **given)
+    assert set(wrong.status) == {"misclassified already"} and (wrong.distance == 0).all()
+
+
+def test_a_budget_that_ends_between_blocks_keeps_the_first(monkeypatch):
+    X = np.random.default_rng(0).random((12, 6))
+    model, watch = deep(), Progress(max_seconds=1e6)
+    real, begun = distortion._searched, []
+
+    def slow(board, settings):
+        begun.append(len(board.problem.x))
+        state = real(board, settings)
+        if len(begun) == 2:
+            watch.max_seconds = 0.0
+        return state
+
+    monkeypatch.setattr(distortion, "BLOCK", 4)
+    monkeypatch.setattr(distortion, "_searched", slow)
+    result = min_distortion(model, X, box=UNIT, progress=watch)
+    assert begun == [4, 4, 4] and result.completeness == "budget reached"
+    assert result.status == ("found",) * 8 + ("not found",) * 4
+    checked(result, model, X, UNIT)
 
 
 def test_an_interrupt_keeps_what_is_found():

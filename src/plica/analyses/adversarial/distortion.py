@@ -103,7 +103,8 @@ def min_distortion(
     name = "" if layer is None else str(layer)
     if layer is not None:
         model, X, y, box = _at_layer(model, X, y, box, layer)
-    problem = make(model, X, y, box, watch)
+    calm = Progress(max_bytes=watch.max_bytes)  # every image is read once, whatever the budget
+    problem = make(model, X, y, box, calm)
     if exact:
         provable(problem.model)
     given = explicit_targets(targets, problem.labels, problem.logits(problem.x), settings.seed)
@@ -115,12 +116,12 @@ def min_distortion(
         part = _part(problem, which)
         board = Board(part, _rows(part, None if given is None else given[which], settings), float(norm))
         if completeness is Completeness.COMPLETE:
+            part.progress = watch
             completeness = _searched(board, settings)
         blocks.append(board)
         problem.forward, problem.backward = problem.forward + part.forward, problem.backward + part.backward
     watch.report("images", len(problem.x), len(problem.x))
     best = Best(torch.cat([b.best.point for b in blocks]), torch.cat([b.best.size for b in blocks]))
-    problem.progress = Progress()  # what remains is done whatever the budget
     proofs = None
     if exact:
         proofs = proven(problem, best, given, float(norm), settings.exact_seconds, watch)

@@ -221,6 +221,7 @@ def _searched(
     for k, (name, model) in enumerate(named.items()):
         watch.report(f"perturbations for {name}", k, len(named))
         try:
+            watch.check()
             found.append(min_distortion(model, X, y, box=box, progress=watch.part(1 / (len(named) - k)), **search))
         except BudgetReached:
             return found, Completeness.BUDGET
