@@ -307,3 +307,66 @@ def test_rows_without_a_multiplier_are_not_hidden(held):
     body = {"plica certificate": 1, "model": hashlib.sha256(weights).hexdigest(), "graph": graph, "claims": [claim]}
     with pytest.raises(ValueError, match="wrong multipliers"):
         checker.verify(json.dumps(body).encode(), weights)
+
+
+def claimed(module, shape, **words_of_claim):
+    """What the checker says of a claim about the first choice of a module."""
+    net = plica.load(module, shape)
+    graph, weights = described(net)
+    claim = {"claim": "kind", "layer": net.layers[0], "sources": ["input"], **words_of_claim}
+    body = {"plica certificate": 1, "model": hashlib.sha256(weights).hexdigest(), "graph": graph, "claims": [claim]}
+    return checker.verify(json.dumps(body).encode(), weights)
+
+
+def linear(*rows):
+    """A layer of these weights without bias."""
+    layer = nn.Linear(len(rows[0]), len(rows), bias=False).double()
+    with torch.no_grad():
+        layer.weight[:] = torch.tensor(rows, dtype=torch.float64)
+    return nn.Sequential(layer, nn.ReLU())
+
+
+def cone_of(n, equal, **changed):
+    """A proof about a cone without implied rows, in n dimensions with some equations, the first of them independent."""
+    plain = {"implied": [], "equal": ["0"] * equal, "multipliers": [], "direction": ["0"] * n, "kernel": []}
+    return {**plain, "independent": list(range(equal)), **changed}
+
+
+def test_more_rows_than_equal_ones_have_to_decrease():
+    """{v1 <= 0, -v1 <= 0} is a line, not the plane; {v1 = 0, -v1 - v2 <= 0, -v1 + v2 <= 0} is a point, not a line."""
+    with pytest.raises(ValueError, match="decrease"):
+        checker.cone([], [[1, 0], [-1, 0]], cone_of(2, 0, direction=["-1", "0"]), 2)
+    with pytest.raises(ValueError, match="leaves"):
+        checker.cone([[1, 0]], [[-1, -1], [-1, 1]], cone_of(2, 1, direction=["1", "0"]), 2)
+    assert checker.cone([[1, 0]], [[-1, -1]], cone_of(2, 1, direction=["0", "1"]), 2) == 1
+
+
+def test_more_is_not_said_of_a_kernel_than_is_proven():
+    """{v1 = 0, v2 = 0} is a point: no vector is left, though one row alone has a kernel."""
+    for kernel, words_ in (([["0", "1"]], "not in the kernel"), ([], "not proven"), ([["0", "0"]], "not proven")):
+        with pytest.raises(ValueError, match=words_):
+            checker.cone([[1, 0], [0, 1]], [], cone_of(2, 2, independent=[0], kernel=kernel), 2)
+    assert checker.cone([[1, 0], [2, 0]], [], cone_of(2, 2, independent=[0], kernel=[["0", "1"]]), 2) == 1
+
+
+def test_more_false_kinds_are_refused():
+    """A line is not compact though its cone is what the proof says; a branch is not the set; a source counts once."""
+    line = {"directions": cone_of(2, 1), "recession": cone_of(2, 1)}
+    with pytest.raises(ValueError, match="it is not compact"):
+        claimed(linear([1.0, 0.0]), (2,), x=words([1, 1]), kind="compact", dimension=1, proof=line)
+    away = {"directions": cone_of(2, 1), "recession": {"direction": ["0", "1"]}}
+    assert (
+        "unbounded" in claimed(linear([1.0, 0.0]), (2,), x=words([1, 1]), kind="unbounded", dimension=1, proof=away)[-1]
+    )
+    twice = {"directions": cone_of(4, 2), "recession": {"direction": ["1", "0", "0", "0"]}}
+    about = {"x": words([1, 1]), "kind": "unbounded", "dimension": 2, "proof": twice, "sources": ["input", "input"]}
+    with pytest.raises(ValueError, match="a source twice"):
+        claimed(linear([1.0, 0.0], [0.0, 1.0]), (2,), **about)
+
+    class Absolute(nn.Module):
+        def forward(self, x):
+            return x.abs()
+
+    one = {"directions": cone_of(1, 1)}
+    with pytest.raises(ValueError, match="one branch"):
+        claimed(Absolute(), (1,), x=words([1]), kind="singleton", dimension=0, proof=one)

@@ -211,8 +211,8 @@ def lowest(form, domain, nu=0):
             return [min(max(-c / mu, a), b) for c, a, b in ends]
         return [a if c > mu else b if c < -mu else 0 for c, a, b in ends]
 
-    near, limit, mu = [tuple(map(float, end)) for end in ends], size([float(radius)]), 0.0
-    if norm != "inf" and size(least(0, near)) > limit > 0:
+    near, limit, mu = [tuple(map(float, end)) for end in ends if norm != "inf"], size([float(radius)]), 0.0
+    if size(least(0, near)) > limit > 0:
         below, mu = 0.0, math.hypot(*(c for c, _, _ in near)) * (1 + 1 / float(radius))
         for _ in range(50):  # the best weight puts the point on the ball
             middle = (below + mu) / 2
