@@ -23,6 +23,8 @@ Extent = Annotated[
 ]
 Each = Annotated[float, typer.Option(help="Time for each reading by --reference, and for each search over all pieces.")]
 
+FiveMinutes = Annotated[RunOptions, {"max_seconds": 300.0}]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -32,7 +34,7 @@ def register(app: typer.Typer) -> None:
 def mixing(
     model: ModelOptions,
     data: Few,
-    run: RunOptions,
+    run: FiveMinutes,
     layers: Layers = None,
     reference: Reference = None,
     radius: Radius = None,

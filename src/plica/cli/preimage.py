@@ -31,6 +31,7 @@ Point = Annotated[Path, typer.Option("--x", help="An input with the activity, as
 Own = Annotated[int, typer.Option("--x", help="Number of the image whose features are kept, from 0.", min=0)]
 Other = Annotated[int, typer.Option(help="Number of the image to look like, from 0.", min=0)]
 Tolerance = Annotated[float, typer.Option(help="How far each feature may move.", min=0.0)]
+AMinute = Annotated[RunOptions, {"max_seconds": 60.0}]
 Extent = Annotated[str, typer.Option(help="piece: the image's own piece; nearest, farthest: over the whole preimage.")]
 
 
@@ -63,7 +64,7 @@ def impostor(
     layer: opt.Layer,
     x: Own,
     towards: Other,
-    run: RunOptions,
+    run: AMinute,
     tolerance: Tolerance = 0.0,
     extent: Extent = "piece",
 ) -> Answer:

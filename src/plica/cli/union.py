@@ -39,6 +39,8 @@ Wins = Annotated[int | None, typer.Option(help="Number of the unit that is to be
 Outputs = Annotated[Path | None, typer.Option(help="Outputs, as .npy or .csv.", metavar="FILE")]
 Tolerance = Annotated[float, typer.Option(help="How far each unit may be from --y.", min=0.0)]
 
+AMinute = Annotated[RunOptions, {"max_seconds": 60.0}]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -49,7 +51,7 @@ def preimage(
     model: ModelOptions,
     data: ImageOptions,
     layer: opt.Layer,
-    run: RunOptions,
+    run: AMinute,
     x: Own = 0,
     from_layer: FromLayer = None,
     radius: Radius = None,
@@ -74,7 +76,7 @@ def preimage(
 def preimage_of(
     model: ModelOptions,
     layer: opt.Layer,
-    run: RunOptions,
+    run: AMinute,
     wins: Wins = None,
     y: Outputs = None,
     tolerance: Tolerance = 0.0,
