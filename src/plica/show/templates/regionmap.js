@@ -100,13 +100,13 @@
       ivec2 n = textureSize(ids, 0);
       return q.x < 0 || q.y < 0 || q.x >= n.x || q.y >= n.y ? 0u : texelFetch(ids, q, 0).r;
     }
-    vec4 tint(uint id) { int k = int(id - 1u); return texelFetch(tints, ivec2(k % ${WIDE}, k / ${WIDE}), 0); }
+    vec4 tint(uint id) { int k = int(id - 1u); return texelFetch(tints, ivec2(k & ${WIDE - 1}, k >> ${Math.log2(WIDE)}), 0); }
     void main() {
       uint id = at(ivec2(0)); if (id == 0u) { colour = vec4(paper, 1); return; }
       vec4 own = tint(id); vec3 c = own.rgb; uint right = at(ivec2(1, 0)), up = at(ivec2(0, 1));
-      bool line = (right != 0u && right != id) || (up != 0u && up != id);
-      bool border = (right != 0u && tint(right).a != own.a) || (up != 0u && tint(up).a != own.a);
-      if (line) c = mix(c, dot(c, vec3(.3, .6, .1)) > .45 ? vec3(0) : vec3(1), border ? .85 : .28);
+      bool beside = right != 0u && right != id, above = up != 0u && up != id;
+      bool border = beside && tint(right).a != own.a || above && tint(up).a != own.a;
+      if (beside || above) c = mix(c, dot(c, vec3(.3, .6, .1)) > .45 ? vec3(0) : vec3(1), border ? .85 : .28);
       if (id == marked.x) c = mix(c, vec3(1, .55, .2), .55);
       else if (id == marked.y) c = mix(c, vec3(1), .25);
       colour = vec4(c, 1);
@@ -137,22 +137,22 @@
     const { corners, start, loop, count: n } = d, codes = new Float64Array(n);
     for (let r = 0; r < n; r++) codes[r] = ((spread(d.middle[2 * r] / 4096) | spread(d.middle[2 * r + 1] / 4096) << 1) >>> 0) * 2097152 + r;
     codes.sort();
-    const total = loop.length - 2 * n, data = new Int32Array(9 * total), boxes = [];
-    let t = 0;
+    const total = loop.length - 2 * n, data = new Int32Array(3 * loop.length), index = new Uint32Array(3 * total), boxes = [];
+    let t = 0, v = 0;
     for (let i = 0; i < n; i++) {
-      const r = codes[i] % 2097152, first = 2 * loop[start[r]];
-      for (let k = start[r] + 1; k + 1 < start[r + 1]; k++, t++) {
+      const r = codes[i] % 2097152, first = v;
+      for (let k = start[r]; k < start[r + 1]; k++, v++) { data[3 * v] = corners[2 * loop[k]]; data[3 * v + 1] = corners[2 * loop[k] + 1]; data[3 * v + 2] = r; }
+      for (let k = first + 1; k + 1 < v; k++, t++) {
         if (t % CHUNK === 0) boxes.push([Infinity, Infinity, -Infinity, -Infinity]);
         const box = boxes[boxes.length - 1];
-        for (let j = 0, o = 9 * t; j < 3; j++, o += 3) {
-          const v = j === 0 ? first : 2 * loop[k + j - 1], x = corners[v], y = corners[v + 1];
-          data[o] = x; data[o + 1] = y; data[o + 2] = r;
+        for (let j = 0; j < 3; j++) {
+          const corner = index[3 * t + j] = j ? k + j - 1 : first, x = data[3 * corner], y = data[3 * corner + 1];
           if (x < box[0]) box[0] = x; if (x > box[2]) box[2] = x;
           if (y < box[1]) box[1] = y; if (y > box[3]) box[3] = y;
         }
       }
     }
-    return { data, boxes, total: t };
+    return { data, index, boxes, total: t };
   };
 
   const figure = v => v === 0 ? "0" : Math.abs(v) >= 1e-3 && Math.abs(v) < 1e5 ? String(+v.toPrecision(3)) : v.toExponential(1);
@@ -189,7 +189,7 @@
     }
 
     load(gl) {
-      const { data, boxes, total } = triangulate(this.data);
+      const { data, index, boxes, total } = triangulate(this.data);
       Object.assign(this, { boxes, total });
       this.pass1 = program(gl, PASS1, IDS);
       this.pass2 = program(gl, SCREEN, SHADE);
@@ -197,6 +197,8 @@
       gl.bindVertexArray(this.shape);
       gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
       gl.bufferData(gl.ARRAY_BUFFER, data, gl.STATIC_DRAW);
+      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
+      gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, index, gl.STATIC_DRAW);
       gl.enableVertexAttribArray(0); gl.vertexAttribIPointer(0, 2, gl.INT, 12, 0);
       gl.enableVertexAttribArray(1); gl.vertexAttribIPointer(1, 1, gl.UNSIGNED_INT, 12, 8);
       this.empty = gl.createVertexArray();
@@ -249,7 +251,7 @@
           if (seen && from < 0) from = i;
           if (!seen && from >= 0) {
             const first = 3 * from * CHUNK;
-            gl.drawArrays(gl.TRIANGLES, first, Math.min(3 * i * CHUNK, 3 * this.total) - first);
+            gl.drawElements(gl.TRIANGLES, Math.min(3 * i * CHUNK, 3 * this.total) - first, gl.UNSIGNED_INT, 4 * first);
             from = -1;
           }
         }
