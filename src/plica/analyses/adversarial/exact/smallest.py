@@ -11,7 +11,7 @@ import numpy as np
 from plica.analyses.adversarial.exact.bounds import ball
 from plica.analyses.adversarial.exact.layers import Layers, prepare
 from plica.analyses.adversarial.exact.points import Best, length, value
-from plica.analyses.adversarial.exact.tree import WITHIN, Tree
+from plica.analyses.adversarial.exact.tree import Tree
 from plica.core.domain import Box
 from plica.core.network import Network
 from plica.core.progress import Progress
@@ -210,7 +210,7 @@ class _Run:
             return
         step = 0
         while step < len(LADDER):
-            radius, before = LADDER[step] * best.distance * WITHIN, self.nodes
+            radius, before = LADDER[step] * best.distance, self.nodes
             if radius > self.lower and not self._within(radius, None):
                 return
             easy = self.nodes - before < FIRST and step < len(LADDER) - 2
