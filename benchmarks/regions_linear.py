@@ -69,9 +69,10 @@ def draw(rows: list[dict], path: Path, grow: int) -> None:
         chosen = sorted(chosen, key=lambda r: r["regions"])
         count = [r["regions"] for r in chosen]
         left.plot(count, [1e6 * r["cpu"] / r["regions"] for r in chosen], marker, label=name)
-        left.plot(count, [1e6 * r["products"] / r["regions"] for r in chosen], marker[1:], color="0.6")
+        floor = [1e6 * r["products"] / r["regions"] for r in chosen]
+        left.plot(count, floor, marker[1:], color="0.6", label="of which matrix products" if marker == "o-" else None)
         right.plot(count, [r["mib"] for r in chosen], marker, label=name)
-    left.set(xscale="log", yscale="log", xlabel="regions", ylabel="CPU µs per region (grey: matrix products)")
+    left.set(xscale="log", yscale="log", xlabel="regions", ylabel="CPU µs per region")
     right.set(xscale="log", ylim=(0, None), xlabel="regions", ylabel="MiB above a small count")
     left.legend(frameon=False)
     for axes in (left, right):
