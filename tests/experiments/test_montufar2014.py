@@ -1,6 +1,7 @@
 """Figures of Montúfar et al. (2014): what the paper proves holds in exact counts."""
 
 import math
+from importlib import import_module
 
 import pytest
 
@@ -61,6 +62,15 @@ def test_what_the_figures_claim_holds(name, tmp_path):
     claims, panels, _ = made(name, tmp_path)
     judged = [claim.holds for claim in claims if claim.holds is not None]
     assert panels and len(judged) >= 2 and all(judged)
+
+
+def test_two_layers_can_have_more_pieces_than_one(tmp_path):
+    """By hand: 1 + 20 + 190 for twenty lines; 5 x 5 folds of the 1 + 10 + 45 pieces of ten lines."""
+    module = import_module("plica.experiments.montufar2014.sinusoid")
+    shallow, deep = module._reach(Setting(models=tmp_path), 200)
+    assert (shallow.paper, shallow.plica, shallow.holds) == ("at most 211 (Zaslavsky)", "200", True)
+    assert (deep.plica, deep.holds) == ("1,400", True)
+    assert module._reach(Setting(models=tmp_path), 212)[0].holds is False
 
 
 def test_what_a_budget_cut_short_is_not_compared(tmp_path):
