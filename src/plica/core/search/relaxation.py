@@ -308,13 +308,11 @@ class Relaxation:
             for place in range(len(self.units[name].links))
             if place != winner and self.units[name].links[place, unit] >= 0
         ]
-        for j in moved.tolist():
-            p.column(j, p.lower[j] + room, p.upper[j] - room)
+        p.columns(moved, p.lower[moved] + room, p.upper[moved] - room)
         for i in rows:
             p.row(i, room, np.inf)
         found = p.x if p.solve() == "optimal" else None
-        for j, low, high in zip(moved.tolist(), *before, strict=True):
-            p.column(j, low, high)
+        p.columns(moved, *before)
         for i in rows:
             p.row(i, 0.0, np.inf)
         return found if found is not None and np.isfinite(found).all() and found[self.slack] > 0 else None

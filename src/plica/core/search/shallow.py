@@ -17,6 +17,8 @@ from plica.core.search.bounds import tables
 from plica.core.search.conditions import Conditions
 
 STEP = 1e-2  # a unit that is switched on gets at most this
+LOWERINGS = 6  # steps in which a unit is brought to 0
+KEEPS = 1e-11  # of the terms' sizes, by which the equations may then be missed
 KEPT = 64  # factorisations that are kept
 
 
@@ -70,19 +72,32 @@ class Shallow:
     def lower_unit(self, h: np.ndarray, unit: int) -> np.ndarray | None:
         """Outputs with a unit at 0 and the equations kept, the other positive ones making up; None when that fails.
 
+        Each of them moves in proportion to its size, and never as far as 0 (affine scaling).
+
         Parameters
         ----------
         h : ndarray, shape (units,)
         """
         moving = h > 0
         moving[unit] = False
-        inverse = self._solver(moving)
-        if inverse is None:
-            return None
         new = h.copy()
-        new[moving] += inverse @ (self.E[:, unit] * h[unit])
-        new[unit] = 0.0
-        return new if (new >= 0).all() and (self.G @ new < self.g).all() else None
+        for _ in range(LOWERINGS):
+            own = new[moving]
+            M = self.E[:, moving] * own
+            try:
+                change = own * (M.T @ np.linalg.solve(M @ M.T, self.E[:, unit] * new[unit]))
+            except np.linalg.LinAlgError:
+                return None
+            falls = change < 0
+            room = np.min(own[falls] / -change[falls], initial=np.inf)
+            size = 1.0 if room > 1 else 0.9 * room
+            new[moving] = own + size * change
+            new[unit] *= 1.0 - size
+            if size == 1.0:
+                break
+        missed = np.abs(self.E @ (new - h)) > KEEPS * (self.E_size @ h)
+        fits = new[unit] == 0 and not missed.any() and (new >= 0).all() and (self.G @ new < self.g).all()
+        return new if fits else None
 
     def _solver(self, moving: np.ndarray) -> np.ndarray | None:
         """Right inverse of the equations on a set of units that stays in use while units are added."""

@@ -79,6 +79,11 @@ class WarmProgram:
         self.lower[j], self.upper[j] = lower, upper
         self._moved_columns.add(j)
 
+    def columns(self, index: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
+        """Bound several variables."""
+        self.lower[index], self.upper[index] = lower, upper
+        self._moved_columns.update(index.tolist())
+
     def row(self, i: int, lower: float, upper: float) -> None:
         """Bound a row."""
         self.row_lower[i], self.row_upper[i] = lower, upper
