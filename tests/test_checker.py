@@ -341,6 +341,13 @@ def test_more_rows_than_equal_ones_have_to_decrease():
     assert checker.cone([[1, 0]], [[-1, -1]], cone_of(2, 1, direction=["0", "1"]), 2) == 1
 
 
+def test_more_than_one_entry_of_the_rows_has_to_cancel():
+    """{v1 = 0, v2 <= v1} is a half-line, not a point."""
+    held = cone_of(2, 1) | {"implied": [0], "equal": ["1"], "multipliers": ["1"], "independent": [0, 1]}
+    with pytest.raises(ValueError, match="cancel"):
+        checker.cone([[1, 0]], [[-1, 1]], held, 2)
+
+
 def test_more_is_not_said_of_a_kernel_than_is_proven():
     """{v1 = 0, v2 = 0} is a point: no vector is left, though one row alone has a kernel."""
     for kernel, words_ in (([["0", "1"]], "not in the kernel"), ([], "not proven"), ([["0", "0"]], "not proven")):
@@ -358,6 +365,10 @@ def test_more_false_kinds_are_refused():
     assert (
         "unbounded" in claimed(linear([1.0, 0.0]), (2,), x=words([1, 1]), kind="unbounded", dimension=1, proof=away)[-1]
     )
+    rising = {"directions": cone_of(2, 0), "recession": {"direction": ["-1", "1"]}}
+    about = {"x": words([-1, -1]), "kind": "unbounded", "dimension": 2, "proof": rising}
+    with pytest.raises(ValueError, match="infinity"):
+        claimed(linear([1.0, 0.0], [0.0, 1.0]), (2,), **about)
     twice = {"directions": cone_of(4, 2), "recession": {"direction": ["1", "0", "0", "0"]}}
     about = {"x": words([1, 1]), "kind": "unbounded", "dimension": 2, "proof": twice, "sources": ["input", "input"]}
     with pytest.raises(ValueError, match="a source twice"):
@@ -370,3 +381,34 @@ def test_more_false_kinds_are_refused():
     one = {"directions": cone_of(1, 1)}
     with pytest.raises(ValueError, match="one branch"):
         claimed(Absolute(), (1,), x=words([1]), kind="singleton", dimension=0, proof=one)
+
+
+def test_more_than_the_least_difference_of_features_counts():
+    """(1, 1) and (1, 2) differ by 0 and by 1."""
+    about = {"claim": "features", "x": words([1, 1]), "other": words([1, 2]), "classes": [0, 1]}
+    about |= {"output": plica.load(linear([1.0, 0.0], [0.0, 1.0]), (2,)).layers[0]}
+    with pytest.raises(ValueError, match="differ by more"):
+        claimed(linear([1.0, 0.0], [0.0, 1.0]), (2,), **about, tolerance=(0.5).hex())
+    assert claimed(linear([1.0, 0.0], [0.0, 1.0]), (2,), **about, tolerance=(1.0).hex())
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_more_than_a_limit_is_needed_for_a_tie(closed):
+    """On [0, 2] a ReLU is 0 at 0, which the branch z <= 0 has; on [1, 2] it is not. The other branch is a tie."""
+    below = {"steps": [{}, {"rows": [0], "edges": [[0, [[0, -1]]]]}]}
+    above = {"steps": [{}, {"rows": [1], "edges": [[0, [[0, 1]]]]}]}
+    tree = {"steps": [{}], "split": [0, 0], "children": [below, above]}
+    about = {"claim": "union", "source": "input", "rows": [[[[0, "1/1"]], "0/1", "0/1"]], "pieces": [], "tree": tree}
+    about |= {"lower": [float(closed).hex()], "upper": [(2.0).hex()]}
+    if closed:
+        assert "there are no" in claimed(linear([1.0]), (1,), **about)[-1]
+        return
+    with pytest.raises(ValueError, match="not all other branches"):
+        claimed(linear([1.0]), (1,), **about)
+
+
+def test_more_than_the_ball_limits_a_bound():
+    """The box is around the centre; the smaller one counts on every side."""
+    ends = {"norm": "2", "radius": (0.5).hex(), "lower": words([0.0]), "upper": words([1.0])}
+    found = checker.region(ends, 1, [Fraction(3, 4)])
+    assert (found.low, found.high) == ([Fraction(-1, 2)], [Fraction(1, 4)])

@@ -24,6 +24,7 @@ from plica.exact_model import ONE, extreme, fits
 
 TIGHT = 60_000  # entries of a layer's rows up to which bounds are pulled back to the input
 DENSE = 4_000  # entries of the first choice's rows up to which a relaxation has them; else cuts stand for them
+SLACK = 1e-7  # of a strict row: what has less seems to be a tie
 ROUNDS, STEPS = 3, 60  # of cuts at one node; towards the nearest point that the input reaches
 
 
@@ -74,7 +75,8 @@ class Cover:
         self.inputs = self.net[0].first
         ends = [*self.domain.low, *self.domain.high]
         self.bounded = not any(isinstance(v, float) for v in ends)
-        self.lean = len(self.net) > 1 and self.inputs * len(self.net[0].rows) > DENSE
+        inner = all(k == ONE or k >= self.inputs for layer in self.net[1:] for row in layer.rows for k in row)
+        self.lean = self.bounded and len(self.net) > 1 and inner and self.inputs * len(self.net[0].rows) > DENSE
 
     def tree(self) -> dict[str, Any]:
         """The root, with everything below it."""
@@ -137,13 +139,13 @@ class Cover:
 
     # -- nodes -------------------------------------------------------------------------------------------------------
 
-    def _node(self, taken: Taken, known: Known | None) -> dict[str, Any]:
+    def _node(self, taken: Taken, known: Known | None, last: tuple[int, int, int] | None = None) -> dict[str, Any]:
         """One node: closed, a piece, or split. Its first step cuts the bounds down to the branch taken."""
         self.progress.check()
         known = checker.bounds(self.net, self.domain, taken, known, {})
         if known is None:
             return {"steps": [{}]}
-        step, point = self._refuted(taken, known)
+        step, point = self._refuted(taken, known, last)
         if step is not None:
             return {"steps": [{}, step]}
         split = self._where(known, point)
@@ -155,7 +157,7 @@ class Cover:
             split = self._touching(taken, known)
         j, u = split
         branches = range(len(self.net[j].units[u]))
-        children = [self._node({**taken, j: {**taken.get(j, {}), u: b}}, known) for b in branches]
+        children = [self._node({**taken, j: {**taken.get(j, {}), u: b}}, known, (j, u, b)) for b in branches]
         return {"steps": [{}], "split": [j, u], "children": children}
 
     def _touching(self, taken: Taken, known: Known) -> tuple[int, int]:
@@ -182,7 +184,23 @@ class Cover:
                     best, where = float(off), (j, u)
         return where
 
-    def _refuted(self, taken: Taken, known: Known) -> tuple[dict[str, Any] | None, np.ndarray | None]:
+    def _tied(self, solver: WarmProgram, last: tuple[int, int, int] | None) -> bool:
+        """Whether the branch taken last, which is strict above its knot, seems to have points on the knot only."""
+        if last is None or last[2] == 0 or ONE not in self.net[last[0]].units[last[1]][0][0]:
+            return False
+        j, u, b = last
+        column = self.starts[j] + u
+        cost = np.zeros(len(solver.cost))
+        cost[column] = -1.0
+        solver.costs(cost)
+        status, knot = solver.solve(), float(self.net[j].units[u][b][1][0][0][ONE])
+        tied = status == "optimal" and bool(solver.x[column] <= knot + SLACK * (1 + abs(knot)))
+        solver.costs(np.zeros(len(cost)))
+        return tied
+
+    def _refuted(
+        self, taken: Taken, known: Known, last: tuple[int, int, int] | None
+    ) -> tuple[dict[str, Any] | None, np.ndarray | None]:
         """A step that closes a node, or a point of its relaxation, as far as there is one."""
         point = None
         if self.bounded:
@@ -198,7 +216,7 @@ class Cover:
                 found = self._step(known, way)
                 if checker.excluded(self.net, self.domain, self.goal, taken, known, found)[0]:
                     return found, None
-            if status == "optimal" and any(None in k.only for k in known):
+            if status == "optimal" and any(None in k.only for k in known) and not self._tied(solver, last):
                 return None, point
         step = in_integers(self, taken, known)
         return step, point
