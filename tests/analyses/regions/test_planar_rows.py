@@ -112,15 +112,16 @@ def test_answers_do_not_depend_on_how_rows_are_made(monkeypatch):
         assert np.abs(found[0].vertices - other.vertices).max() < 1e-12
 
 
-def carried(Y, error, W, b, weights, tight=-1, residue=0.0):
-    """Row, error and base that `carry` gives one new vertex between three corners; rows ahead are exact here."""
+def carried(Y, error, W, b, weights, *, tight=-1, residue=0.0, rounding=None, off=0.0):
+    """Row, error and base that `carry` gives one new vertex between three corners; `off`: of the rows ahead."""
     n, h = W.shape[1], np.maximum(Y, 0.0)
-    A = h @ W.T + b
+    A = h @ W.T + b + off
     norms = np.linalg.norm
     row = np.concatenate([weights, np.zeros(3), [np.abs(weights).sum()], [residue]])[None]
     source, out = np.array([[0, 1, 2, tight, -1]]), (np.empty((1, len(W))), np.empty(1), np.empty(1), np.empty(1))
     ahead = (A, np.zeros(3), norms(A, axis=1), np.zeros(3), norms(h, axis=1))
-    node = (np.ascontiguousarray(W.T), norms(W, 2), norms(np.abs(W), 2), norms(b), 4 * (n + 2) * UNIT)
+    node = (np.ascontiguousarray(W.T), norms(W, 2), norms(np.abs(W), 2), norms(b))
+    node += (4 * (n + 2) * UNIT if rounding is None else rounding,)
     carry(np.array([3]), 3, (Y, error, norms(Y, axis=1)), ahead, source, row, node, out)
     return out[0][0], float(out[1][0]), float(out[3][0])
 
@@ -151,6 +152,19 @@ def test_a_unit_set_to_zero_moves_a_carried_row_by_its_residue():
     assert exact[0] - found[0] == 4 * residue
     assert 4 * residue <= error <= 4.01 * residue
     assert residue <= base <= 1.01 * residue
+
+
+def test_what_products_round_reaches_a_carried_row():
+    """Rows ahead that are off by all that their products may round: a share of the sum of sizes."""
+    rng, w = np.random.default_rng(2), np.array([1.5, 1.5, -2.0])
+    Y, W = rng.uniform(1, 2, (3, 6)), rng.normal(size=(5, 6))
+    off = 1e-6 * np.sign(w)[:, None] * (Y @ np.abs(W).T)
+    found, error, base = carried(Y, np.zeros(3), W, np.zeros(5), w, rounding=1e-6, off=off)
+    gap = np.abs(found - W @ (w @ Y))
+    assert gap == pytest.approx(1e-6 * np.abs(W) @ (np.abs(w) @ Y))
+    assert (gap <= np.linalg.norm(W, axis=1) * base).all()
+    assert base <= 1.001e-6 * 5.0 * np.linalg.norm(Y, axis=1).max()
+    assert np.linalg.norm(gap) <= error <= 1.5 * np.linalg.norm(gap)
 
 
 def test_large_biases_round_in_carried_rows():
