@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import plica
 from oracles import networks
@@ -123,6 +125,31 @@ def test_rows_that_contradict_each_other_get_multipliers_that_say_so():
     assert abs(weight.sum() - max(PULLS)) < 1
     loose = Rows(G, np.array([0.2, 0.1, 5.0, 5.0]), np.ones(4), np.zeros(0), np.zeros(0), kinds, kinds, kinds, basis)
     assert np.abs(nearest(loose, domain)[1]).max() < 1e-9
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_many_inputs_that_stand_for_few(seed):
+    """Every input split into 60 equal ones leaves distances as they are; then programs are over the rows."""
+    rng, copies = np.random.default_rng(seed), 60
+    few, many = (nn.Sequential(nn.Linear(n, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 3)).double()
+                 for n in (4, 4 * copies))  # fmt: skip
+    with torch.no_grad():
+        for small, large in zip(few, many, strict=True):
+            if isinstance(small, nn.Linear):
+                small.weight.copy_(torch.from_numpy(rng.normal(size=small.weight.shape)))
+                small.bias.copy_(torch.from_numpy(rng.normal(size=small.bias.shape)))
+                wide = large.weight.shape[1] != small.weight.shape[1]
+                large.weight.copy_(small.weight.repeat_interleave(copies, 1) / copies**0.5 if wide else small.weight)
+                large.bias.copy_(small.bias)
+    x = rng.normal(size=4)
+    label = int(few(torch.from_numpy(x)).argmax())
+    found = []
+    for module, point, room in ((few, x, 0.8), (many, np.repeat(x, copies) / copies**0.5, 0.8 / copies**0.5)):
+        box = point - room, point + (np.arange(len(point)) * 4 // len(point) % 2 + 1) * room
+        found.append(smallest(plica.load(module, (len(point),)), point, label, norm=2.0, box=box))
+    assert found[0].proven and found[1].proven
+    assert found[1].distance == pytest.approx(found[0].distance, rel=3e-6)
+    assert found[1].lower_bound == pytest.approx(found[0].lower_bound, rel=3e-6)
 
 
 def test_known_answers():

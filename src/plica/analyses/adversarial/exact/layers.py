@@ -127,6 +127,11 @@ class Layers:
         places = {j: slice(int(a), int(b)) for j, a, b in zip(parts, ends[:-1], ends[1:], strict=True)}
         return np.ascontiguousarray(np.vstack(full)), places
 
+    @cached_property
+    def gram(self) -> np.ndarray | None:
+        """Products of the rows of `read` with each other."""
+        return None if self.read is None else self.read[0] @ self.read[0].T
+
     @property
     def classes(self) -> int:
         """Number of outputs."""

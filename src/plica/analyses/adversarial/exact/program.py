@@ -15,6 +15,7 @@ import scipy.sparse as sp
 
 from plica.analyses.adversarial.exact.bounds import Domain, State
 from plica.analyses.adversarial.exact.dual import Multipliers
+from plica.analyses.adversarial.exact.kernels import distance
 from plica.analyses.adversarial.exact.layers import FEW, Layers, Scalar
 from plica.core.solve.warm import WarmProgram
 
@@ -40,6 +41,8 @@ class Rows:
         0 line above, 1 line below, 2 lower bound, 3 upper bound, 4 margin.
     choice, place : ndarray of int
         Whose, and which.
+    basis, gram : ndarray, optional
+        The basis, and the products of its rows with each other.
     """
 
     G: np.ndarray
@@ -51,6 +54,7 @@ class Rows:
     choice: np.ndarray
     place: np.ndarray
     basis: np.ndarray | None = None
+    gram: np.ndarray | None = None
 
     @property
     def full(self) -> np.ndarray:
@@ -63,12 +67,12 @@ def unfolded(G: np.ndarray, basis: np.ndarray) -> np.ndarray:
     return np.hstack([G[:, : len(basis)] @ basis, G[:, len(basis) :]])
 
 
-def _sizes(G: np.ndarray, basis: np.ndarray | None) -> np.ndarray:
+def _sizes(G: np.ndarray, gram: np.ndarray | None) -> np.ndarray:
     """Lengths of rows over the perturbation."""
-    if basis is None:
+    if gram is None:
         return np.sqrt(np.einsum("ij,ij->i", G, G))
-    k = len(basis)
-    square = np.einsum("ij,ij->i", G[:, :k] @ (basis @ basis.T), G[:, :k]) + np.einsum("ij,ij->i", G[:, k:], G[:, k:])
+    k = len(gram)
+    square = np.einsum("ij,ij->i", G[:, :k] @ gram, G[:, :k]) + np.einsum("ij,ij->i", G[:, k:], G[:, k:])
     return np.sqrt(np.maximum(square, 0.0))
 
 
@@ -100,7 +104,7 @@ def rows(layers: Layers, state: State, taken: list[np.ndarray], aim: np.ndarray)
     Z, q = _read(layers, len(state.hulls), forms, width)
     parts.append((-(aim @ Z), aim @ q, 4, -1, np.arange(len(aim))))
     G, right = np.vstack([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-    scale = _sizes(G, basis)
+    scale = _sizes(G, layers.gram)
     scale = np.where(scale > 1e-12, scale, 1.0)
     sizes = [len(p[4]) for p in parts]
     low = [h.low[f] for h, f in zip(state.hulls, free, strict=True)]
@@ -115,6 +119,7 @@ def rows(layers: Layers, state: State, taken: list[np.ndarray], aim: np.ndarray)
         np.repeat([p[3] for p in parts], sizes),
         np.concatenate([p[4] for p in parts]),
         basis,
+        layers.gram,
     )
 
 
@@ -191,19 +196,15 @@ def _daqp(
 
 
 def nearest(of: Rows, domain: Domain, near: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Multipliers, and a point where there is one: the nearest point of the relaxation in the norm 2.
-
-    `near` is the point of a program much like it.
-    """
+    """Multipliers, and the nearest point in the norm 2 where there is one; `near` is that of a program much like it."""
     n = len(domain.lower)
     if of.basis is not None or (n > FEW and len(of.h) < n):
         found = _turned(of, domain, near)
         if found is not None:
             return found
-        for price in reversed(PULLS):
-            found = _turned(of, domain, near, price)
-            if found is not None:
-                return found[0], None
+        found = _turned(of, domain, near, PULLS[-1])
+        if found is not None and _contradict(of, domain, found[0]):
+            return found[0], None
     G = of.full
     curve = np.full(G.shape[1], CURVE)
     curve[:n] = 1.0
@@ -252,14 +253,15 @@ def _turned(
         at = np.clip(near, domain.lower, domain.upper)
         fixed = (at == domain.lower) | (at == domain.upper)
     for _ in range(8):
-        turned = _factor(basis[:, ~fixed])
+        gone = basis[:, fixed]
+        turned = _factor(basis, fixed, gone, of.gram)
         r = turned.shape[1]
         curve, cost = np.full(r + H.shape[1], CURVE), np.zeros(r + H.shape[1])
         curve[:r] = 1.0
         if price is not None:
             curve[-1], cost[-1] = LOOSE, extra
-        gone = basis[:, fixed] @ at[fixed]
-        right = of.h - (gone if T is None else T @ gone)
+        held = gone @ at[fixed]
+        right = of.h - (held if T is None else T @ held)
         low, high = np.concatenate([np.full(r, -FAR), ends[0]]), np.concatenate([np.full(r, FAR), ends[1]])
         A = np.hstack([turned if T is None else T @ turned, H])
         _, found, flag = _daqp(curve, cost, A, low, np.append(high, right), found)
@@ -275,12 +277,26 @@ def _turned(
     return weight, at
 
 
-def _factor(rows: np.ndarray) -> np.ndarray:
-    """A matrix F with ``F F' = rows rows'``: the rows in an orthonormal basis of their span."""
+def _contradict(of: Rows, domain: Domain, weight: np.ndarray) -> bool:
+    """Whether multipliers show, in floats, that no point of the domain satisfies all rows."""
+    k = len(domain.lower) if of.basis is None else len(of.basis)
+    summed = weight @ of.G
+    slope = summed[:k] if of.basis is None else summed[:k] @ of.basis
+    outputs = np.minimum(summed[k:] * of.low, summed[k:] * of.high).sum()
+    return distance(-slope, float(outputs - weight @ of.h), domain.lower, domain.upper, 2.0) >= domain.radius
+
+
+def _factor(rows: np.ndarray, fixed: np.ndarray, gone: np.ndarray, gram: np.ndarray | None) -> np.ndarray:
+    """A matrix F with ``F F' = R R'``, R the rows without fixed columns: R in an orthonormal basis of its span."""
+    if gram is not None and 2 * gone.shape[1] < len(fixed):
+        square = gram - gone @ gone.T
+    else:
+        square = rows[:, ~fixed] @ rows[:, ~fixed].T
     try:
-        return scipy.linalg.cholesky(rows @ rows.T, lower=True, check_finite=False)
+        return scipy.linalg.cholesky(square, lower=True, check_finite=False)
     except scipy.linalg.LinAlgError:
-        return scipy.linalg.qr(rows.T, mode="r", check_finite=False)[0][: min(rows.shape)].T
+        free = rows[:, ~fixed]
+        return scipy.linalg.qr(free.T, mode="r", check_finite=False)[0][: min(free.shape)].T
 
 
 # --- norms inf and 1 ---------------------------------------------------------------------------------------------
@@ -353,9 +369,10 @@ def nearest_in_piece(
     G, h = piece(layers, d, aim)
     h[-len(aim) :] -= lift
     basis = None if layers.read is None else layers.read[0]
-    scale = np.maximum(_sizes(G, basis), 1e-12)
+    scale = np.maximum(_sizes(G, layers.gram), 1e-12)
     none, kinds = np.zeros(0), np.zeros(len(h), dtype=np.int64)
-    return nearest_of(Rows(G / scale[:, None], h / scale, scale, none, none, kinds, kinds, kinds, basis), domain)
+    of = Rows(G / scale[:, None], h / scale, scale, none, none, kinds, kinds, kinds, basis, layers.gram)
+    return nearest_of(of, domain)
 
 
 def nearest_of(of: Rows, domain: Domain) -> np.ndarray | None:
