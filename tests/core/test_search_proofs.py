@@ -17,7 +17,8 @@ import zoo
 from oracles import networks, unions
 from plica import Box
 from plica.analyses.preimage import preimage
-from plica.core.choice import MaxOver
+from plica.core.affine import Dense
+from plica.core.choice import MaxOver, Piecewise
 from plica.core.polyhedron.cone import partition
 from plica.core.search import tree
 from plica.core.search.blocks import FINAL, blocks
@@ -184,6 +185,40 @@ def test_errors_are_handed_on():
     for name in ("relu3", FINAL):
         assert maps[name].rows[0, 0] == levels[name].value[0] == 1.0
         assert exact - 1 <= F(float(maps[name].error[0])) and exact - 1 <= F(float(levels[name].error[0]))
+
+
+def test_gaps_hold_what_cancels():
+    """Two large outputs that nearly cancel: the value is small, what was lost on the way is not."""
+    seen = 0.0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        w, big = rng.normal(size=5), 10.0 ** rng.uniform(4, 9)
+        first = zoo._dense_of([w.tolist(), (w + rng.normal(size=5) / big).tolist()], [20.0, 20.0])
+        data = zoo.chain((5,), first, zoo.RELU, zoo._dense_of([[big, -big]]))
+        x = rng.normal(size=5)
+        conditions = equations(data, x, "dense2")
+        graph, branches = blocks(zoo.build(data), "dense2"), {"relu1": np.ones(2, dtype=int)}
+        system = system_at(graph, branches, conditions, x, affine_values(graph, branches))
+        assert abs(system.gap[0]) <= system.gap_error[0]  # exactly, x satisfies the equation
+        seen = max(seen, abs(system.gap[0]) / (2.0**-53 * max(1.0, abs(float(conditions.e[0])))))
+    assert seen > 1e3
+
+
+def test_outputs_that_cancel_hold_what_their_product_lost():
+    """A slope that is no power of two, and an intercept that takes most of its product away again."""
+    branch = Piecewise("ramp", *(torch.tensor(t, dtype=torch.float64) for t in ([-10.0], [0.0, 0.1], [0.0, 1.0])), (1,))
+    worst = 0.0
+    for seed in range(40):
+        z = F(float(-10.0 + 2.0**-20 * np.random.default_rng(seed).uniform(0.5, 1)))
+        graph = plica.core.network.Graph((1,))
+        graph.add("z", Dense(torch.ones(1, 1, dtype=torch.float64), None, (1,)), plica.core.network.INPUT)
+        graph.add("h", branch, "z")
+        graph.add("v", Dense(torch.ones(1, 1, dtype=torch.float64), None, (1,)), "h")
+        level = values_at(blocks(graph.network(), "v"), {"h": np.ones(1, dtype=int)}, np.array([float(z)]))[FINAL]
+        wrong = abs(F(float(level.value[0])) - (F(0.1) * z + 1))
+        assert wrong <= F(float(level.error[0]))
+        worst = max(worst, float(wrong) / (2.0**-53 * abs(float(level.value[0]))))
+    assert worst > 100
 
 
 def test_long_rows_of_conditions_prove_no_empty_pattern():
