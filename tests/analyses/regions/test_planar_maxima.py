@@ -113,6 +113,8 @@ def test_overlapping_windows_after_a_rectifier(rectify, tier):
     wanted = oracle.cells({"input": (2,), "nodes": nodes}, CORNERS)
     found = plica.regions(net, BOX)
     assert found.count == plica.count_regions(net, BOX).count == len(wanted)
+    patterns = {tuple(b for name in found.layers for b in taken[name]) for _, taken in wanted}
+    assert {tuple(row) for row in found.branches().tolist()} == patterns
     check_plane(found, 4.0)
     assert not tier
 
