@@ -1,6 +1,6 @@
 """Unions of pieces: complete in boxes, streamed in free space, against a MILP of our own in HiGHS in the same run.
 
-    OMP_NUM_THREADS=1 python benchmarks/preimage_union.py DATA [mnist|fc|acas|deep|stream|milp ...]
+    OMP_NUM_THREADS=1 python benchmarks/preimage_union.py DATA [mnist|fc|acas|deep|stream|milp|certify ...]
 
 DATA is the folder with mnist.npz, mnist_fc and acasxu. CPU seconds (process time) per question; the MILP has big-M rows
 for the units that the same proven bounds leave open, and a no-good row after each pattern it finds.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import tempfile
 import time
 from itertools import islice
 from pathlib import Path
@@ -175,6 +176,26 @@ def acas(data: Path, parts: list[str]) -> None:
             show(f"ACAS 1_1 layer {depth}, +-{radius}", net, asked)
 
 
+def certify(net: plica.Network, questions: list[tuple[np.ndarray, float]], limit: float) -> None:
+    """Certificates of whole preimages at layer 2: CPU seconds to find and to verify, and bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        for x, radius in questions:
+            union = plica.preimage(
+                net, x, layer=net.choices[1], domain=around(x, radius), progress=Progress(max_seconds=limit)
+            )
+            pieces, start = len(list(union.pieces())), time.process_time()
+            try:
+                path = plica.certify(union, net, path=Path(folder) / "whole.json", progress=Progress(max_seconds=limit))
+            except plica.PlicaError as error:
+                print(f"certify, +-{radius}: {pieces} pieces, {str(error)[:80]}", flush=True)
+                continue
+            found, start = time.process_time() - start, time.process_time()
+            accepted = bool(plica.verify(path, path.with_suffix(".safetensors")))
+            seconds, size = time.process_time() - start, path.stat().st_size / 1e6
+            said = f"{pieces} pieces, {found:.1f} s, {size:.2f} MB, verify {seconds:.1f} s, {accepted}"
+            print(f"certify, +-{radius}: {said}", flush=True)
+
+
 def main() -> None:
     """Run the parts that are named, all by default."""
     data, parts = Path(sys.argv[1]), sys.argv[2:] or ["mnist", "fc", "acas", "deep", "stream", "milp"]
@@ -185,6 +206,12 @@ def main() -> None:
         show("784-100-100 layer 2, +-0.05", net, [(T[i], net.choices[1], around(T[i], 0.05)) for i in range(20)])
     if "fc" in parts:
         show("256x2 layer 2, +-0.03", fc, [(images[i], fc.choices[1], around(T[i], 0.03)) for i in range(10)])
+    if "certify" in parts:
+        certify(
+            net,
+            [*((T[i], 0.02) for i in range(4)), *((T[i], 0.05) for i in range(4))],
+            float(os.environ.get("LIMIT", "300")),
+        )
     acas(data, parts)
     if "stream" in parts:
         stream("256x2 layer 2, free", fc, images[:5], fc.choices[1])

@@ -412,3 +412,15 @@ def test_more_than_the_ball_limits_a_bound():
     ends = {"norm": "2", "radius": (0.5).hex(), "lower": words([0.0]), "upper": words([1.0])}
     found = checker.region(ends, 1, [Fraction(3, 4)])
     assert (found.low, found.high) == ([Fraction(-1, 2)], [Fraction(1, 4)])
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper"),
+    [([0.0], [1.0]), ([0.8, 0.0], [1.0, 1.0]), ([0.0, 0.0], [0.7, 1.0]), ([0.0, 0.8], [1.0, 1.0])],
+)
+def test_more_entries_of_a_box_than_one_count(lower, upper):
+    """Too few of both ends; the centre outside on one side."""
+    ends = {"norm": "1", "radius": (0.5).hex(), "lower": words(lower), "upper": words(upper)}
+    with pytest.raises(ValueError):
+        checker.region(ends, 2, [Fraction(3, 4)] * 2)
+    assert checker.region({**ends, "lower": words([0, 0]), "upper": words([1, 1])}, 2, [Fraction(3, 4)] * 2)

@@ -263,21 +263,23 @@ def test_a_swapped_model_is_refused_even_with_its_own_hash(unions):
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"point": ["1/4"]}, "misses"), ({"point": ["3/2"]}, "misses"), ({"lower": 0.8}, "outside"),
-     ({"upper": 0.6}, "outside"), ({"point": ["3/4"]}, None)],
+    [({"point": ["1/4", "1/1"]}, "misses"), ({"point": ["3/2", "1/1"]}, "misses"), ({"lower": 0.8}, "outside"),
+     ({"upper": 0.6}, "outside"), ({"point": ["3/4", "1/1"]}, None)],
 )  # fmt: skip
 def test_the_point_of_a_piece_lies_where_it_is_said_to(changes, words, tmp_path):
-    """The preimage of [1/2, 1] under a ReLU; its point is moved, or the box."""
-    first = nn.Linear(1, 1).double()
+    """The preimage of [1/2, 1] under a ReLU of the first of two inputs; its point is moved, or one side of the box."""
+    first = nn.Linear(2, 1).double()
     with torch.no_grad():
-        first.weight[:], first.bias[:] = 1.0, 0.0
-    net = plica.load(nn.Sequential(first, nn.ReLU()), (1,))
-    found = plica.preimage_of(net, (np.array([0.75]), 0.25), layer=net.layers[0], domain=plica.Box([0.1], [2.0]))
+        first.weight[:], first.bias[:] = torch.tensor([1.0, 0.0]), 0.0
+    net = plica.load(nn.Sequential(first, nn.ReLU()), (2,))
+    ends = plica.Box(np.array([0.1, 0.1]), np.array([2.0, 2.0]))
+    found = plica.preimage_of(net, (np.array([0.75]), 0.25), layer=net.layers[0], domain=ends)
     body, weights = read(plica.certify(found, net, path=tmp_path / "c.json"))
     claim = body["claims"][0]
+    claim["pieces"][0]["point"] = ["3/4", "1/1"]
     for key, value in changes.items():
         of = claim["pieces"][0] if key == "point" else claim
-        of[key] = value if key == "point" else [value.hex()]
+        of[key] = value if key == "point" else [value.hex(), claim[key][1]]
     if words is None:
         assert said(body, weights)
         return
