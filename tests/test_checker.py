@@ -338,6 +338,9 @@ def test_more_rows_than_equal_ones_have_to_decrease():
         checker.cone([], [[1, 0], [-1, 0]], cone_of(2, 0, direction=["-1", "0"]), 2)
     with pytest.raises(ValueError, match="leaves"):
         checker.cone([[1, 0]], [[-1, -1], [-1, 1]], cone_of(2, 1, direction=["1", "0"]), 2)
+    with pytest.raises(ValueError, match="leaves"):
+        held, below = [[1, 0, 0], [0, 1, 0]], [[-1, 0, -1], [-1, 0, 1]]
+        checker.cone(held, below, cone_of(3, 2, direction=["1", "0", "0"]), 3)
     assert checker.cone([[1, 0]], [[-1, -1]], cone_of(2, 1, direction=["0", "1"]), 2) == 1
 
 
@@ -368,6 +371,10 @@ def test_more_false_kinds_are_refused():
     rising = {"directions": cone_of(2, 0), "recession": {"direction": ["-1", "1"]}}
     about = {"x": words([-1, -1]), "kind": "unbounded", "dimension": 2, "proof": rising}
     with pytest.raises(ValueError, match="infinity"):
+        claimed(linear([1.0, 0.0], [0.0, 1.0]), (2,), **about)
+    point = {"directions": cone_of(2, 2), "recession": {"direction": ["1", "0"]}}
+    with pytest.raises(ValueError, match="layer holds"):
+        about = {"x": words([1, 1]), "kind": "unbounded", "dimension": 0, "proof": point}
         claimed(linear([1.0, 0.0], [0.0, 1.0]), (2,), **about)
     twice = {"directions": cone_of(4, 2), "recession": {"direction": ["1", "0", "0", "0"]}}
     about = {"x": words([1, 1]), "kind": "unbounded", "dimension": 2, "proof": twice, "sources": ["input", "input"]}
@@ -424,3 +431,20 @@ def test_more_entries_of_a_box_than_one_count(lower, upper):
     with pytest.raises(ValueError):
         checker.region(ends, 2, [Fraction(3, 4)] * 2)
     assert checker.region({**ends, "lower": words([0, 0]), "upper": words([1, 1])}, 2, [Fraction(3, 4)] * 2)
+
+
+def test_more_knots_than_0_are_met_exactly():
+    """clip(u) and clip(-u - 2) are both -1 on {-1} only, where both inputs lie on the knot."""
+    layer = nn.Linear(1, 2).double()
+    with torch.no_grad():
+        layer.weight[:], layer.bias[:] = torch.tensor([[1.0], [-1.0]]), torch.tensor([0.0, -2.0])
+    tight = {
+        "implied": [0, 1],
+        "equal": [],
+        "multipliers": ["1", "1"],
+        "direction": ["0"],
+        "independent": [0],
+        "kernel": [],
+    }
+    about = {"x": words([-1]), "kind": "singleton", "dimension": 0, "proof": {"directions": tight}}
+    assert "singleton" in claimed(nn.Sequential(layer, nn.Hardtanh()), (1,), **about)[-1]
