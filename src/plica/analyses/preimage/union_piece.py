@@ -119,6 +119,8 @@ class UnionPiece:
         given = self.found.measured is not None and (self._boxed or self.endless)
         if not given and seconds <= 0 and not {"dimension", "is_bounded"} <= self.__dict__.keys():
             return False
+        if self.ambient > EXACT_COLUMNS and not self.found.measures(seconds):
+            return False
         return self.dimension >= 0 and self.is_bounded in (True, False)
 
     def polyhedron(self, *, max_bytes: int = DEFAULT_BYTES) -> Polyhedron:

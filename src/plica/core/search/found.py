@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -31,7 +32,7 @@ class Found:
     measured : int, optional
         Dimension of the closed piece, where the proof gives it.
     measure : callable, optional
-        Finds the dimension out; None when that fails.
+        Finds the dimension out in so many seconds; None when that fails.
     close : callable, optional
         Floats near an exact point, of which a proof says that it exists.
     settle : callable, optional
@@ -42,7 +43,7 @@ class Found:
     given: Point | None = None
     piece: ExactPiece | None = None
     measured: int | None = None
-    measure: Callable[[], int | None] | None = field(default=None, repr=False)
+    measure: Callable[[float], int | None] | None = field(default=None, repr=False)
     close: Callable[[], np.ndarray] | None = field(default=None, repr=False)
     settle: Callable[[np.ndarray], Point | None] | None = field(default=None, repr=False)
 
@@ -54,7 +55,18 @@ class Found:
     @cached_property
     def dimension(self) -> int | None:
         """Dimension of the closed piece, proven; None where it is not."""
-        return self.measured if self.measured is not None or self.measure is None else self.measure()
+        return self.measured if self.measured is not None or self.measure is None else self.measure(np.inf)
+
+    def measures(self, seconds: float) -> bool:
+        """Find the dimension out; False where the time ended before it was known, or known not to be found."""
+        if "dimension" in self.__dict__ or self.measured is not None or self.measure is None:
+            return True
+        stop = time.monotonic() + seconds
+        found = self.measure(seconds)
+        if found is None and time.monotonic() >= stop:
+            return False
+        self.__dict__["dimension"] = found
+        return True
 
     @cached_property
     def near(self) -> np.ndarray:

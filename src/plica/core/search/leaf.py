@@ -123,8 +123,11 @@ class Leaves:
     def given(self, branches: Taken, point: tuple[Fraction, ...]) -> Found:
         """A found piece with an exact point; its dimension is found out when it is asked for."""
         near = np.array([float(v) for v in point])
-        measure = None if self.exactly else lambda: interior(self.graph, branches, self.conditions, self.box, near)
-        return Found(branches, point, measure=measure)
+
+        def measure(seconds: float) -> int | None:
+            return interior(self.graph, branches, self.conditions, self.box, near, seconds=seconds)
+
+        return Found(branches, point, measure=None if self.exactly else measure)
 
     def _proven(self, branches: Taken, guess: np.ndarray, program: PatternProgram | None = None) -> Found | None:
         """A found piece, when a point near the guess is proven."""
@@ -197,7 +200,13 @@ class Leaves:
 
 
 def interior(
-    graph: Blocks, branches: Taken, conditions: Conditions, box: tuple[np.ndarray, np.ndarray], near: np.ndarray
+    graph: Blocks,
+    branches: Taken,
+    conditions: Conditions,
+    box: tuple[np.ndarray, np.ndarray],
+    near: np.ndarray,
+    *,
+    seconds: float = np.inf,
 ) -> int | None:
     """Dimension of a piece, proven by a point at which all its inequalities are strict; None when none is found.
 
@@ -209,7 +218,8 @@ def interior(
     around = 1 + np.abs(near)
     part = np.maximum(box[0], near - around), np.minimum(box[1], near + around)
     program = pattern_program(graph, branches, conditions, part)
-    for guess in (program.moved(near, SHARE), program.inner()):
+    for way in (lambda: program.moved(near, SHARE), lambda: program.inner(seconds)):
+        guess = way()
         if guess is None:
             continue
         inside = proven_point(graph, branches, conditions, box, guess, consistent=True, maps=program.maps)

@@ -70,9 +70,9 @@ class PatternProgram:
             d = np.clip(d + way, -sides, sides)
         return None
 
-    def inner(self) -> np.ndarray | None:
-        """A point with room in all inequalities and to the sides of the box; None when there is none."""
-        program = self._program(np.ones(len(self.rows), dtype=bool), 1 - INSET, 0.0)
+    def inner(self, seconds: float = np.inf) -> np.ndarray | None:
+        """A point with room in all inequalities and to the sides of the box; None when there is none, or no time."""
+        program = self._program(np.ones(len(self.rows), dtype=bool), 1 - INSET, 0.0, seconds)
         if program.solve() != "optimal" or program.x[-1] <= CLEAR:
             return None
         return self.middle + program.x[:-1]
@@ -91,7 +91,7 @@ class PatternProgram:
         duals = program.duals()
         return None, max(program.least(program.cost, y) for y in (duals, -duals)) > 0
 
-    def _program(self, roomy: np.ndarray, share: float, doubt: float) -> WarmProgram:
+    def _program(self, roomy: np.ndarray, share: float, doubt: float, seconds: float = np.inf) -> WarmProgram:
         """Maximise s: roomy rows hold by s. With doubt 1 rounding widens every row, with 0 nothing is widened."""
         n = len(self.middle)
         A = np.vstack(
@@ -101,7 +101,7 @@ class PatternProgram:
         high = np.concatenate([np.full(len(self.rows), np.inf), self.gap + doubt * self.gap_error])
         cost = np.append(np.zeros(n), -1.0)
         sides = np.append(-share * self.half, -1.0), np.append(share * self.half, 1.0)
-        return WarmProgram(cost, sp.csr_array(A), sides, (low, high))
+        return WarmProgram(cost, sp.csr_array(A), sides, (low, high), max_seconds=seconds)
 
 
 def pattern_program(

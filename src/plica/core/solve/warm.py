@@ -27,6 +27,8 @@ class WarmProgram:
     matrix : csr_array, shape (m, n)
     bounds : (lower, upper), shapes (n,)
     sides : (row_lower, row_upper), shapes (m,)
+    max_seconds : float
+        Of all solves together; what ends then has no answer.
 
     Attributes
     ----------
@@ -40,6 +42,8 @@ class WarmProgram:
         matrix: sp.csr_array,
         bounds: tuple[np.ndarray, np.ndarray],
         sides: tuple[np.ndarray, np.ndarray],
+        *,
+        max_seconds: float = np.inf,
     ) -> None:
         self.matrix, self.cost = matrix, cost.copy()
         self.lower, self.upper = (b.copy() for b in bounds)
@@ -49,6 +53,8 @@ class WarmProgram:
         self._moved_columns: set[int] = set()
         self._moved_rows: set[int] = set()
         self._solver = self._load()
+        if np.isfinite(max_seconds):
+            self._solver.setOptionValue("time_limit", max(float(max_seconds), 0.0))
 
     def _load(self) -> highspy.Highs:
         model = highspy.HighsLp()
@@ -122,7 +128,7 @@ class WarmProgram:
         self.solves += 1
         self._solver.run()
         status = _FINAL.get(self._solver.getModelStatus())
-        if status is None:
+        if status is None and self._solver.getModelStatus() != highspy.HighsModelStatus.kTimeLimit:
             self._solver.clearSolver()
             self._solver.run()
             status = _FINAL.get(self._solver.getModelStatus())
