@@ -448,3 +448,12 @@ def test_more_knots_than_0_are_met_exactly():
     }
     about = {"x": words([-1]), "kind": "singleton", "dimension": 0, "proof": {"directions": tight}}
     assert "singleton" in claimed(nn.Sequential(layer, nn.Hardtanh()), (1,), **about)[-1]
+
+
+def test_more_than_the_upper_ends_of_conditions_count():
+    """A point is to give 3/4, neither less nor more."""
+    for point in ("1/4", "5/4"):
+        pieces = [{"branches": [[1]], "point": [point]}]
+        about = {"claim": "union", "source": "input", "rows": [[[[0, "1/1"]], "3/4", "3/4"]], "tree": {"steps": []}}
+        with pytest.raises(ValueError, match="misses"):
+            claimed(linear([1.0]), (1,), **about, pieces=pieces, lower=words([0]), upper=words([2]))
