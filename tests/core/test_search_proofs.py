@@ -24,6 +24,7 @@ from plica.core.search import tree
 from plica.core.search.blocks import FINAL, blocks
 from plica.core.search.bounds import bound, tables
 from plica.core.search.conditions import Conditions
+from plica.core.search.contract import half_spaces
 from plica.core.search.inside import affine_values, proven_point, system_at, values_at
 from plica.core.search.leaf_program import pattern_program
 from plica.core.search.reduced import reduced
@@ -485,6 +486,18 @@ def test_projections_end_inside_or_not_at_all():
                        zip(program.equations, program.gap.tolist(), strict=True))  # fmt: skip
             assert (np.abs(moved - program.middle) < program.half).all()
     assert roomy >= 15 and reached >= 0.6 * roomy
+
+
+def test_half_spaces_hold_a_point_that_has_no_room():
+    """Where no unit switches, equations make half-spaces that touch the point: only what is charged keeps it."""
+    for seed in range(30):
+        data, x, w, _ = pinned(seed, near=1.0)
+        data["nodes"][0][3]["b"] = (np.array(data["nodes"][0][3]["b"]) + 10 * (1 + np.abs(w) @ np.abs(x))).tolist()
+        conditions, graph = equations(data, x, "dense2"), blocks(zoo.build(data), "dense2")
+        half = half_spaces(graph, bound(graph, x - 1e-9, x + 1e-9), conditions)
+        assert len(half.rows) == 6
+        for row, level in zip(half.rows.tolist(), half.level.tolist(), strict=True):
+            assert dot(row, x.tolist()) <= F(level)
 
 
 # --- one layer behind free inputs -----------------------------------------------------------------------------------
