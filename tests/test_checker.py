@@ -336,6 +336,8 @@ def test_more_rows_than_equal_ones_have_to_decrease():
     """{v1 <= 0, -v1 <= 0} is a line, not the plane; {v1 = 0, -v1 - v2 <= 0, -v1 + v2 <= 0} is a point, not a line."""
     with pytest.raises(ValueError, match="decrease"):
         checker.cone([], [[1, 0], [-1, 0]], cone_of(2, 0, direction=["-1", "0"]), 2)
+    with pytest.raises(ValueError, match="decrease"):
+        checker.cone([], [[1, 0], [-1, 0]], cone_of(2, 0), 2)  # 0 decreases nothing
     with pytest.raises(ValueError, match="leaves"):
         checker.cone([[1, 0]], [[-1, -1], [-1, 1]], cone_of(2, 1, direction=["1", "0"]), 2)
     with pytest.raises(ValueError, match="leaves"):
