@@ -204,9 +204,7 @@ def lowest(form, domain, nu=0):
     def size(v):
         return sum(map(abs, v)) if norm == "1" else sum(d * d for d in v) / 2
 
-    def least(
-        mu, ends
-    ):  # where c v + mu |v|, in the norm 2 c v + mu v^2 / 2, is least; the ends are around 0 if mu > 0
+    def least(mu, ends):  # where c v + mu |v| (norm 2: c v + mu v^2 / 2) is least; the ends are around 0 if mu > 0
         if norm == "2" and mu:
             return [min(max(-c / mu, a), b) for c, a, b in ends]
         return [a if c > mu else b if c < -mu else 0 for c, a, b in ends]

@@ -99,8 +99,8 @@ def _same_box(asked: Case, saved: Result) -> None:
     """Refuse a property with another box than the result's."""
     import numpy as np
 
-    box, ends = asked.domain, [getattr(saved, name, None) for name in ("lower", "upper")]
-    if any(end is None for end in ends) or not np.array_equal(ends, [box.lower, box.upper]):
+    box, lower, upper = asked.domain, getattr(saved, "lower", None), getattr(saved, "upper", None)
+    if lower is None or upper is None or not np.array_equal([lower, upper], [box.lower, box.upper]):
         raise ArgumentError(
             "--property: the result is about another box. Give the file and the case it was asked with."
         )

@@ -120,6 +120,9 @@ def test_reference_differs_same_and_open():
     assert (same.verdicts == SAME).all() and (same.answers == -1).all() and np.isnan(same.points).all()
     late = mixing(net, X, [0, 1], layer="relu3", reference=sign, extent="none", max_seconds_each=0.0)
     assert (late.verdicts == OPEN).all()
+    assert (str(same.completeness), str(late.completeness)) == ("complete", "budget reached")
+    late = mixing(net, X, [0, 1], layer="relu3", extent="nearest", max_seconds_each=0.0)
+    assert str(late.completeness) == "budget reached" and (late.bounds[np.isfinite(late.distances)] == 0).any()
     assert (mixing(net, X, [0, 1], layer="relu3", extent="none").verdicts == NOT_ASKED).all()
 
 

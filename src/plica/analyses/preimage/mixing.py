@@ -12,7 +12,8 @@ import torch
 
 from plica.analyses.preimage.impostor import _box, _cell, _independent, _project, impostor
 from plica.analyses.preimage.joint import read_differently
-from plica.analyses.preimage.mixing_result import NOT_ASKED, MixingResult
+from plica.analyses.preimage.mixing_result import NOT_ASKED, OPEN, MixingResult
+from plica.analyses.preimage.result import ImpostorResult
 from plica.core.domain import Box
 from plica.core.exact import columns as exact
 from plica.core.network import INPUT, Network
@@ -59,6 +60,7 @@ def mixing(
         label it tries the three images with the smallest lower bounds.
     max_seconds_each : float
         Time for each input in (c), what is not decided by then is "open"; and for each search of (b) over all pieces.
+        A search that it ends makes the result's completeness "budget reached".
     progress : Progress, optional
         Budgets and listener.
 
@@ -99,6 +101,8 @@ def mixing(
         completeness = Completeness.BUDGET
     except KeyboardInterrupt:
         completeness = Completeness.INTERRUPTED
+    if out.open and completeness is Completeness.COMPLETE:
+        completeness = Completeness.BUDGET
     return MixingResult(
         standing=Standing.NUMERICAL,
         completeness=completeness,
@@ -149,6 +153,7 @@ class _Found:
     verdicts: np.ndarray
     answers: np.ndarray
     points: np.ndarray
+    open: bool = False  # a search ended by its own limit
 
 
 def _task(net, X, labels, layer, reference, domain, progress) -> _Task:
@@ -239,6 +244,7 @@ def _read(net: Network, reference: Network, task: _Task, number: int, i: int, ou
     x = task.X[i].numpy().ravel()
     found = read_differently(net, reference, x, task.layers[number], task.domain, seconds, progress)
     out.verdicts[number, i], out.answers[number, i] = found.verdict, found.answer
+    out.open |= found.verdict == OPEN
     if found.point is not None:
         out.points[number, i] = found.point.reshape(net.input_shape)
 
@@ -266,7 +272,9 @@ def _approach(net: Network, task: _Task, number: int, i: int, out: _Found, progr
             if not task.whole and least[j] >= best:
                 break
             if task.whole:
-                point, bound = _over_all(net, task, number, i, int(j), progress)
+                found = _over_all(net, task, number, i, int(j), progress)
+                point, bound = found.impostor.ravel(), found.bound
+                out.open |= found.completeness is Completeness.BUDGET
             else:
                 lower, upper = _box(own, task.X[j : j + 1], task.given)
                 point, bound = _project(cell, np.clip(flat[j], lower, upper), lower, upper, progress)[0], 0.0
@@ -280,8 +288,8 @@ def _approach(net: Network, task: _Task, number: int, i: int, out: _Found, progr
                 out.nearest[number, i] = point.reshape(out.nearest.shape[2:])
 
 
-def _over_all(net: Network, task: _Task, number: int, i: int, j: int, progress: Progress) -> tuple[np.ndarray, float]:
-    """The nearest point of the whole preimage, and the distance that no other undercuts."""
+def _over_all(net: Network, task: _Task, number: int, i: int, j: int, progress: Progress) -> ImpostorResult:
+    """The nearest point of the whole preimage, with the distance that no other undercuts."""
     clock = Progress(max_seconds=min(task.seconds, progress.seconds_left), max_bytes=progress.max_bytes)
     found = impostor(
         net, task.X[i].numpy(), task.X[j].numpy(), layer=task.layers[number], domain=task.given, extent="nearest",
@@ -289,4 +297,4 @@ def _over_all(net: Network, task: _Task, number: int, i: int, j: int, progress: 
     )  # fmt: skip
     if found.completeness is Completeness.INTERRUPTED:
         raise KeyboardInterrupt
-    return found.impostor.ravel(), found.bound
+    return found
