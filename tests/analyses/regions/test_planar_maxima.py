@@ -13,6 +13,7 @@ from analyses.regions.mesh_checks import check_plane
 from oracles import small_regions as oracle
 from plica.analyses.regions import planar_engine, planar_fine_tier
 from plica.analyses.regions.equal_units import equal_units
+from plica.analyses.regions.planar_rivals import Groups, is_tied
 from plica.core.affine import Dense
 from plica.core.choice import MaxOver, relu
 from plica.core.domain import Box
@@ -169,3 +170,20 @@ def test_a_facet_names_a_maximum_whose_winner_changes(rectify, tier):
     index = [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 0]]
     check_plane(plica.regions(windows(5, 5, index, rectify=rectify)[0], BOX), 4.0)
     assert tier is not None
+
+
+def test_corners_tell_which_candidates_are_equal():
+    """At a corner of the ties a = u and b = u candidates a and b are equal; at one of a = u and b = v they are not."""
+    unit = np.array([3, 5, 7, 8])  # candidates 0 to 3 read these units
+    none = np.full(4, -1)
+    groups = Groups(np.array([0, 4]), unit, np.arange(4), none, np.array([-1, 0, 0]), np.arange(4))
+
+    def tie(a, b, stage=2):
+        return stage << 48 | int(unit[a]) << 24 | int(unit[b])
+
+    assert is_tied(tie(0, 2), tie(1, 2), 2, 0, 1, groups)
+    assert is_tied(tie(0, 1), -1, 2, 0, 1, groups)
+    assert not is_tied(tie(0, 2), tie(1, 3), 2, 0, 1, groups)
+    assert not is_tied(tie(0, 2), tie(0, 2), 2, 0, 1, groups)
+    assert not is_tied(tie(0, 2, stage=1), tie(1, 2, stage=1), 2, 0, 1, groups)
+    assert not is_tied(tie(0, 2), -1, 2, 0, 1, groups)
