@@ -11,7 +11,7 @@ from plica.analyses.regions.planar_window import window_of
 from plica.analyses.regions.solid import SolidCount
 from plica.analyses.regions.solid_domain import domain_of
 from plica.analyses.regions.solid_frontier import mark_of
-from plica.core.domain import Box
+from plica.core.domain import Ball, Box
 from plica.core.network import Network
 from plica.core.polyhedron import Polyhedron
 from plica.core.progress import Progress
@@ -20,7 +20,7 @@ from plica.errors import ArgumentError, BudgetReached
 
 def planar_count(
     net: Network,
-    domain: Box | Polyhedron,
+    domain: Box | Polyhedron | Ball,
     *,
     max_regions: int | None = None,
     progress: Progress | None = None,
@@ -33,8 +33,8 @@ def planar_count(
     ----------
     net : Network
         With two inputs in all.
-    domain : Box or Polyhedron
-        Bounded, with interior.
+    domain : Box, Polyhedron or Ball
+        Bounded, with interior; a ball of the norm 1 or inf.
     max_regions : int, optional
         Stop when so many are found.
     progress : Progress, optional
@@ -58,7 +58,7 @@ def planar_count(
 
 
 def begin(
-    net: Network, domain: Box | Polyhedron, progress: Progress | None, resume: PlanarFrontier | None
+    net: Network, domain: Box | Polyhedron | Ball, progress: Progress | None, resume: PlanarFrontier | None
 ) -> tuple[Engine, PlanarFrontier]:
     """An engine at its start or where an earlier one stopped, and what was counted before."""
     if math.prod(net.input_shape) != 2:
