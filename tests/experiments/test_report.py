@@ -116,6 +116,8 @@ def test_a_spent_budget_is_said(tmp_path):
 def test_the_same_seed_gives_the_same_results(tmp_path, monkeypatch):
     for limit in ("EACH", "UNIONS", "READ", "READS"):  # what a time limit ends depends on the machine
         monkeypatch.setattr(preimages, limit, 1e6)
+    monkeypatch.setattr(preimages, "PIECES", 5)
+    monkeypatch.setattr(preimages, "UNION_IMAGES", 2)
     module = small_net()
     for name in ("a", "b"):
         report(module, images(module), out=tmp_path / name, input_shape=(16,), max_seconds=None)
