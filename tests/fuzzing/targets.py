@@ -221,7 +221,7 @@ class Certificates:
 
 def _fraction(word: str) -> float:
     """A fraction of a certificate."""
-    top, bottom = (int(part, 16) for part in word.split("/"))
+    top, bottom = (int(part, 16) for part in (word if "/" in word else f"{word}/1").split("/"))
     return top / bottom
 
 
