@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import torch
 
 from plica.analyses.regions.solid_arithmetic import Cells
 from plica.analyses.regions.solid_engine import Batch
 from plica.analyses.regions.solid_exact import Point
 from plica.analyses.regions.solid_rows import RowCell, packed, unpacked
+from plica.core.hashes import network_hash
 from plica.core.network import Network
 from plica.errors import ArgumentError, DataError
 
@@ -118,23 +118,4 @@ def read_arrays(path: str | Path, of: Callable[[Mapping[str, np.ndarray]], F]) -
 
 def mark_of(net: Network, rows: tuple[Point, ...]) -> str:
     """Hash of the domain's rows and of the network: wiring, shapes and weights, bit by bit."""
-    digest = hashlib.sha256(repr([(n.name, n.inputs, n.shape, type(n.op).__name__) for n in net.nodes]).encode())
-    digest.update(repr(rows).encode())
-    for node in net.nodes:
-        _feed(digest, [getattr(node.op, field.name) for field in fields(node.op)])  # type: ignore[arg-type]
-    return digest.hexdigest()
-
-
-def _feed(digest: Any, value: Any) -> None:
-    """Add a field of an operator to a hash."""
-    value = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
-    if isinstance(value, np.ndarray):
-        array = np.ascontiguousarray(value)
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(array.tobytes())
-    elif isinstance(value, (list, tuple)):
-        digest.update(f"{len(value)}:".encode())
-        for item in value:
-            _feed(digest, item)
-    else:
-        digest.update(repr(value).encode())
+    return hashlib.sha256(f"{network_hash(net)} {rows!r}".encode()).hexdigest()
