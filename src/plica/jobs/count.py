@@ -111,7 +111,8 @@ def _expand(asked: Question, part: Part) -> tuple[dict[str, np.ndarray], list[Pa
     while True:
         done = count(asked.net, asked.where, progress=Progress(max_seconds=seconds), resume=resume)
         left = done.frontier
-        if left is None or done.count or resume is None or len(left) != len(resume):
+        again = left is None and not (done.complete or done.undecided)  # many sides: done in one go or not at all
+        if not again and (left is None or done.count or resume is None or len(left) != len(resume)):
             break
         seconds = 2 * seconds + 0.1  # nothing happened in the time: kernels were compiled, or one cell is long
     found = {

@@ -57,4 +57,7 @@ def _without(earlier: RegionCountResult) -> str:
         return "this count is complete; there is nothing left to do."
     if earlier.completeness is Completeness.INTERRUPTED:
         return "this count was interrupted in the middle of a step; end counts by a budget, or use plica.run_count."
-    return "counts like this one cannot be taken up again (unbounded domains of up to 8 dimensions)."
+    return (
+        "counts like this one cannot be taken up again (unbounded domains of up to 8 dimensions, and those of three "
+        "and more with over 64 sides)."
+    )

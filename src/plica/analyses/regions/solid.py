@@ -51,7 +51,8 @@ class SolidCount:
     undecided : int
         Sides that no proof was found for; regions there are missing ("rows" only).
     frontier : Frontier, PlanarFrontier or None
-        What is left to do when a budget ended; None for "cones", which cannot be taken up again.
+        What is left to do when a budget ended; None where that cannot be taken up again: for "cones", and in bounded
+        domains with more than 64 sides in three and more variables, which are done in one go.
     """
 
     count: int
@@ -235,10 +236,11 @@ def _tally(engines: list[Engine], start: int) -> SolidCount:
     """What some engines have done together."""
     tallies = [e.tally for e in engines]
     left = tuple(b for e in engines for b in e.frontier)
+    lost = any(e.lost for e in engines)
     count = start + sum(t.count for t in tallies)
     return SolidCount(
         count,
-        not left,
+        not (left or lost),
         "vertices",
         tuple(sum(cells) for cells in zip(*(t.cells for t in tallies), strict=True)),
         sum(t.signs for t in tallies),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -27,7 +28,6 @@ from plica.analyses.regions.solid_stages import (
     reach,
     stages,
 )
-from plica.core.domain import Ball
 from plica.core.network import Network
 from plica.core.progress import Progress
 from plica.errors import BudgetReached
@@ -82,6 +82,16 @@ class Engine:
         Yield the regions in chunks; without it they are only counted, those of the last stage unbuilt.
     hand_over : callable, optional
         Takes batches of cells for the stages after the first, which are then not done here.
+    max_regions : float
+        Stop when so many are found, as if the time were over.
+
+    Attributes
+    ----------
+    frontier : list of Batch
+        What a budget has left undone.
+    lost : bool
+        Whether a budget ended in a domain with more sides than a word has bits, which is done in integers in one go:
+        its regions are missing, and nothing can be taken up.
     """
 
     def __init__(
@@ -92,8 +102,9 @@ class Engine:
         *,
         build: bool = False,
         hand_over: Callable[[Batch], None] | None = None,
+        max_regions: float = math.inf,
     ) -> None:
-        self.net, self.domain, self.progress = net, domain, progress
+        self.net, self.domain, self.progress, self.max_regions = net, domain, progress, max_regions
         self.build = build or domain.ball is not None
         self.hand_over = hand_over
         self.plan = stages(net)
@@ -102,6 +113,7 @@ class Engine:
         self.branches = sum(s.count for s in self.plan)
         self.tally = Tally(cells=[0] * len(self.plan))
         self.frontier: list[Batch] = []
+        self.lost = False
         self.chunk = int(max(1, min(CHUNK, CHUNK_BYTES // (bytes_per_cell(net, self.d) + 2 * self.branches))))
         self.room = room(self.d)
         self._levels = levels(self.d, 1, 1, 1)
@@ -119,7 +131,9 @@ class Engine:
                 if packable(whole):
                     todo.append(Batch(0, self.exactly.cells([whole])))
                 else:
+                    self.lost = True
                     yield from self._finish(0, whole)
+                    self.lost = False
             while todo:
                 batch = todo.pop()
                 yield from self._walk(batch.stage, batch.cells, self._front_of(batch))
@@ -163,7 +177,7 @@ class Engine:
         state[pieces.TOP] = state[pieces.CELL] = -1
         try:
             while True:
-                self.progress.check()
+                self._check()
                 status = split(work, self.room, cells, table, state, out, store)
                 if status == pieces.GROW:
                     work = pieces.grown(work, 2 * len(work.T), 2 * len(work.at))
@@ -182,8 +196,14 @@ class Engine:
             self._keep(index, pieces.stacked(work, cells, table, state))
             self._keep(index, pieces.take(cells, int(state[pieces.CELL]) + 1, len(cells.at)))
             self._note(index, state)
-            self._keep(index + 1, pieces.trimmed(out, state))
+            self._keep(index + 1, self._inside(index, pieces.trimmed(out, state)))
             raise
+
+    def _check(self) -> None:
+        """Raise `BudgetReached` when the time is up, or when enough is found."""
+        self.progress.check()
+        if self.tally.count >= self.max_regions:
+            raise BudgetReached(f"max_regions = {self.max_regions:g} is reached.")
 
     def _note(self, index: int, state: np.ndarray) -> None:
         """Add the cells that the kernel has finished."""
@@ -200,9 +220,7 @@ class Engine:
     def _pass_on(self, index: int, state: np.ndarray, out: Cells, front: Front) -> Iterator[Found]:
         """Empty the buffer into the next stage."""
         self._note(index, state)
-        ready = pieces.trimmed(out, state)
-        if self.domain.ball is not None:
-            ready = self._met(index, ready, self.domain.ball)
+        ready = self._inside(index, pieces.trimmed(out, state))
         if not len(ready.at):
             return
         stage, last = self.plan[index], index + 1 == len(self.plan)
@@ -212,8 +230,11 @@ class Engine:
         taken = ready.B[:, stage.first : stage.first + stage.count]
         yield from self._walk(index + 1, ready, front if last else choose(front, stage, ready.parent, taken))
 
-    def _met(self, index: int, cells: Cells, ball: Ball) -> Cells:
-        """Those of the cells that the open ball meets."""
+    def _inside(self, index: int, cells: Cells) -> Cells:
+        """Those of the cells after a stage that count: in a ball's box, the ones that the open ball meets."""
+        ball = self.domain.ball
+        if ball is None or not len(cells.at):
+            return cells
         met = near(cells.X, cells.err, cells.vptr, ball)
         known = known_branches(self.plan, index + 1)
         for cell in np.flatnonzero(met == 0):
