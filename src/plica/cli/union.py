@@ -108,5 +108,11 @@ def _around(image: np.ndarray, radius: float, lower: float | None, upper: float 
     from plica.core.domain import Box
 
     flat = np.asarray(image, dtype=np.float64).ravel()
-    low = np.maximum(flat - radius, -np.inf if lower is None else lower)
-    return Box(low, np.minimum(flat + radius, np.inf if upper is None else upper))
+    limits = (-np.inf if lower is None else lower, np.inf if upper is None else upper)
+    low, high = np.maximum(flat - radius, limits[0]), np.minimum(flat + radius, limits[1])
+    if limits[0] <= limits[1] and (far := np.flatnonzero(low > high)).size:
+        raise ArgumentError(
+            f"--radius {radius:g}: no input this near to the image is within --lower and --upper; entry {far[0]} of "
+            f"the image is {flat[far[0]]:g}."
+        )
+    return Box(low, high)

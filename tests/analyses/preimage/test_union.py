@@ -313,6 +313,9 @@ def test_bad_input():
         ((np.zeros(2), 0.1), ShapeError),
         ((np.zeros(1), -0.1), DataError),
         ((np.array([np.nan]), 0.1), DataError),
+        ((np.array([np.inf]), 0.1), DataError),
+        ((np.array([1.0]), np.nan), DataError),
+        (-1, ArgumentError),
         (7, ArgumentError),
         (Polyhedron(np.eye(2), np.ones(2)), ShapeError),
     ):

@@ -143,11 +143,17 @@ def _tolerant(target: object, units: int) -> tuple[np.ndarray, float]:
     """A (y, tolerance) pair, checked."""
     if not (isinstance(target, tuple) and len(target) == 2):
         raise ArgumentError("target: give a plica.Polyhedron, a pair (y, tolerance), or the number of a unit.")
-    y, tolerance = np.asarray(target[0], dtype=np.float64).ravel(), float(target[1])
+    try:
+        y, tolerance = np.asarray(target[0], dtype=np.float64).ravel(), float(target[1])
+    except (TypeError, ValueError) as error:
+        raise DataError(f"target: y and its tolerance must be numbers ({error}).") from None
     if len(y) != units:
         raise ShapeError(f"y has {len(y)} entries; the layer has {units} units.")
-    if not np.isfinite(y).all() or not 0 <= tolerance < math.inf:
-        raise DataError("y must be finite, and the tolerance finite and 0 or more.")
+    bad = np.flatnonzero(~np.isfinite(y))
+    if len(bad):
+        raise DataError(f"y has {len(bad)} entries that are NaN or infinite, first at {bad[0]}; give finite outputs.")
+    if not 0 <= tolerance < math.inf:
+        raise DataError(f"tolerance = {tolerance:g}: give a finite number that is not negative.")
     return y, tolerance
 
 
