@@ -71,3 +71,28 @@ def test_regions_are_written_in_parts(model, tmp_path):
     assert again.exit_code != 0 and "earlier run" in str(again.exception)
     stopped = runner.invoke(app, [*asked[:-1], str(tmp_path / "none"), "--max-seconds", "0", "--json"])
     assert stopped.exit_code == 3 and '"budget reached"' in stopped.output
+
+
+def test_lists_and_streams_go_on(model, tmp_path):
+    box = [model, "--lower", "-2", "--upper", "2"]
+    left, done = tmp_path / "left.npz", tmp_path / "done.npz"
+    ended = runner.invoke(app, ["regions", *box, "--max-regions", "1", "--max-seconds", "0", "--out", str(left)])
+    assert ended.exit_code == 3 and "regions(..., resume=this)" in ended.output
+    rest = runner.invoke(app, ["regions", *box, "--maps", "--resume", str(left), "--out", str(done)])
+    assert rest.exit_code == 0, rest.output
+    assert load_result(done).linear_count == 7
+    over = runner.invoke(app, ["regions", *box, "--resume", str(done)])
+    assert "there is nothing left to do" in str(over.exception)
+
+    out = tmp_path / "parts"
+    asked = ["stream-regions", *box, "--out", str(out)]
+    ended = runner.invoke(app, [*asked, "--max-seconds", "0"])
+    last = out / "part-00000.npz"
+    assert ended.exit_code == 3 and f"--resume {last}" in ended.output.replace("\n", "")
+    again = runner.invoke(app, asked)
+    assert isinstance(again.exception, ArgumentError) and f"--resume {last}" in str(again.exception)
+    for wrong, words in ((left, "last part"), (done, "last part")):
+        assert words in str(runner.invoke(app, [*asked, "--resume", str(wrong)]).exception)
+    rest = runner.invoke(app, [*asked, "--resume", str(last)])
+    assert rest.exit_code == 0, rest.output
+    assert [load_result(f).count for f in sorted(out.iterdir())] == [0, 7]

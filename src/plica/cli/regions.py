@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from plica.core.domain import Box, Plane
     from plica.core.network import Network
 
+R = TypeVar("R")
+
 Lower = Annotated[str | None, typer.Option(help="Lower corner of a box: a number, or one per input.", metavar="X[,X]")]
 Upper = Annotated[str | None, typer.Option(help="Upper corner of the box.", metavar="X[,X]")]
 Through = Annotated[
@@ -39,7 +41,10 @@ Maps = Annotated[bool, typer.Option("--maps", help="Also affine maps, singular v
 Most = Annotated[int | None, typer.Option(help="Stop when so many regions are found.", min=1)]
 Part = Annotated[int, typer.Option(help="Regions in a file, about.", min=1)]
 Resume = Annotated[
-    Path | None, typer.Option(help="A count that a budget ended (--out): go on from it.", metavar="FILE")
+    Path | None, typer.Option(help="A result that a budget ended (--out): go on from it.", metavar="FILE")
+]
+LastPart = Annotated[
+    Path | None, typer.Option(help="The last part of a stream that a budget ended: write the rest.", metavar="FILE")
 ]
 Folder = Annotated[Path, typer.Option(help="Folder for the parts, part-00000.npz and so on.", metavar="FOLDER")]
 Threads = Annotated[int, typer.Option(help="Threads that take cells.", min=1)]
@@ -71,14 +76,19 @@ def regions(
     maps: Maps = False,
     max_regions: Most = None,
     threads: Threads = 1,
+    resume: Resume = None,
 ) -> Answer:
     """List the activation regions in a box or on a plane through images: patterns, vertices, facets, sizes, maps."""
     from plica.analyses.regions.analysis import regions as compute
+    from plica.analyses.regions.result import RegionsResult
 
+    earlier = _earlier(resume, RegionsResult, "list of regions")
     net = open_model(model)
     domain = _domain(net, where)
     with run.watch() as watch:
-        found = compute(net, domain, maps=maps, max_regions=max_regions, threads=threads, progress=watch)
+        found = compute(
+            net, domain, maps=maps, max_regions=max_regions, threads=threads, resume=earlier, progress=watch
+        )
     return Answer(found, net)
 
 
@@ -90,28 +100,33 @@ def stream_regions(
     maps: Maps = False,
     part: Part = 10_000,
     threads: Threads = 1,
+    resume: LastPart = None,
 ) -> None:
     """Write the activation regions to a folder part by part, as plica regions finds them; memory stays flat."""
+    from plica.analyses.regions.result import RegionsResult
     from plica.analyses.regions.stream import stream_regions as compute
     from plica.store import save, stamped
 
+    earlier = _earlier(resume, RegionsResult, "part of a stream of regions")
     net = open_model(model)
     domain = _domain(net, where)
     options = plain({**asdict(model), **asdict(where), "maps": maps})
-    if out.is_dir() and any(out.glob("part-*.npz")):
-        raise ArgumentError(f"--out {out}: parts of an earlier run are there; name another folder.")
-    out.mkdir(parents=True, exist_ok=True)
+    first = _next_part(out, resume)
     found, number, result = 0, 0, None
     with run.watch() as watch:
-        parts = compute(net, domain, maps=maps, part=part, threads=threads, progress=watch)
+        parts = compute(net, domain, maps=maps, part=part, threads=threads, resume=earlier, progress=watch)
+        out.mkdir(parents=True, exist_ok=True)
         for number, result in enumerate(parts, 1):
-            save(stamped(result, network=net, options=options), out / f"part-{number - 1:05d}.npz")
+            save(stamped(result, network=net, options=options), _part(out, first + number - 1))
             found += result.count
     state = "complete" if result is None else str(result.completeness)
     if run.as_json:
         typer.echo(as_text({"count": found, "parts": number, "completeness": state, "out": str(out)}))
     else:
         typer.echo(f"{'' if state == 'complete' else 'at least '}{found:,} activation regions in {number} parts: {out}")
+        if result is not None and result.waiting:
+            last = _part(out, first + number - 1)
+            typer.echo(f"cells that wait: {result.waiting:,}; --resume {last} goes on")
     leave(result)
 
 
@@ -126,11 +141,8 @@ def count_regions(
     """Count the activation regions in a box, on a plane through images, or in all of space; memory stays flat."""
     from plica.analyses.regions.analysis import count_regions as compute
     from plica.analyses.regions.result import RegionCountResult
-    from plica.store import load_result
 
-    earlier = None if resume is None else load_result(resume)
-    if not (earlier is None or isinstance(earlier, RegionCountResult)):
-        raise ArgumentError(f"--resume {resume}: it holds a {type(earlier).__name__}; give a saved count of regions.")
+    earlier = _earlier(resume, RegionCountResult, "count of regions")
     net = open_model(model)
     domain = _domain(net, where)
     with run.watch() as watch:
@@ -155,6 +167,38 @@ def run_count(
     with run.watch() as watch:
         found = compute(net, domain, folder=folder, workers=workers, cluster=cluster, wait=wait, progress=watch)
     return Answer(found, net)
+
+
+def _earlier(resume: Path | None, kind: type[R], what: str) -> R | None:
+    """The result that a run goes on from."""
+    from plica.store import load_result
+
+    if resume is None:
+        return None
+    earlier = load_result(resume)
+    if not isinstance(earlier, kind):
+        raise ArgumentError(f"--resume {resume}: it holds a {type(earlier).__name__}; give a saved {what}.")
+    return earlier
+
+
+def _part(folder: Path, number: int) -> Path:
+    """File of a part of a stream."""
+    return folder / f"part-{number:05d}.npz"
+
+
+def _next_part(out: Path, resume: Path | None) -> int:
+    """Number of the first part to write; parts that are there are gone on from, or left alone."""
+    there = sorted(int(p.stem[5:]) for p in out.glob("part-*.npz") if p.stem[5:].isdigit())
+    if not there:
+        return 0
+    last = _part(out, there[-1])
+    if resume is None:
+        raise ArgumentError(
+            f"--out {out}: parts of an earlier run are there; name another folder, or go on: --resume {last}."
+        )
+    if resume.resolve() != last.resolve():
+        raise ArgumentError(f"--resume {resume}: the last part in --out {out} is {last.name}; go on from that.")
+    return there[-1] + 1
 
 
 def _domain(net: Network, where: DomainOptions) -> Box | Plane | None:

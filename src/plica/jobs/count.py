@@ -18,7 +18,7 @@ from plica.jobs.explore import Part, explore
 from plica.store import network_hash
 
 if TYPE_CHECKING:
-    from plica.analyses.regions.analysis import Question, Where
+    from plica.analyses.regions.question import Question, Where
     from plica.analyses.regions.result import RegionCountResult
 
 SECONDS = 2.0  # of work in a part
@@ -78,7 +78,8 @@ def run_count(
     True
     """
     from plica import __version__
-    from plica.analyses.regions.analysis import count_result, question_of
+    from plica.analyses.regions.analysis import count_result
+    from plica.analyses.regions.question import question_of
     from plica.analyses.regions.solid import SolidCount, can_resume
 
     began, asked = time.monotonic(), question_of(net, domain)

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 import plica
-from plica.analyses.regions.analysis import question_of
 from plica.analyses.regions.facets import hull_distance
+from plica.analyses.regions.question import question_of
 from plica.core.domain import Ball, Box, Plane
 from plica.core.polyhedron import Polyhedron
 from plica.core.progress import Progress

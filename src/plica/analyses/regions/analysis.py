@@ -4,63 +4,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from plica.analyses.regions.cells import Listed, listed_plane, listed_solid
-from plica.analyses.regions.planar import begin, tally_of
-from plica.analyses.regions.planar_engine import Engine
-from plica.analyses.regions.planar_state import Found
-from plica.analyses.regions.planar_window import window_of
+from plica.analyses.regions.cells import Listed
+from plica.analyses.regions.listing import listing
+from plica.analyses.regions.planar import begin, run_engine, tally_of
+from plica.analyses.regions.question import Question, Where, check_numbers, listable, mark, question_of
 from plica.analyses.regions.region_maps import affine_maps, linear_regions
 from plica.analyses.regions.result import RegionCountResult, RegionsResult
-from plica.analyses.regions.resume import kept, taken_up
-from plica.analyses.regions.solid import (
-    VERTEX_VARIABLES,
-    SolidCount,
-    SolidRegions,
-    choice_spans,
-    solid_count,
-    solid_regions,
-    solid_stream,
-)
-from plica.analyses.regions.solid_cells import SolidCells, joined
-from plica.analyses.regions.solid_domain import domain_of, is_bounded
+from plica.analyses.regions.resume import kept, kept_whole, taken_up, taken_up_list
+from plica.analyses.regions.solid import SolidCount, solid_count
 from plica.analyses.regions.solid_stages import stages
-from plica.core.domain import Ball, Box, Plane, Segment
+from plica.core.domain import Ball, Box
 from plica.core.network import Network
 from plica.core.polyhedron import Polyhedron
 from plica.core.progress import Progress, refuse_above
 from plica.core.result import Completeness, Standing
-from plica.errors import ArgumentError, BudgetReached, DataError
-
-Sink = Callable[[Found], None]
-Where = Box | Ball | Polyhedron | Plane | Segment
-INSTEAD = "Take them in parts, plica.stream_regions, or count them, plica.count_regions."
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """A network of the domain's own coordinates, the domain in them, and the way back to inputs."""
-
-    net: Network
-    where: Box | Ball | Polyhedron | None
-    origin: np.ndarray | None = None
-    basis: np.ndarray | None = None
-
-    @property
-    def dimension(self) -> int:
-        """Number of coordinates."""
-        return math.prod(self.net.input_shape)
-
-    @property
-    def planar(self) -> bool:
-        """Whether the planar engine takes it."""
-        round_ = isinstance(self.where, Ball) and self.where.norm == 2.0
-        return self.dimension == 2 and not round_ and is_bounded(self.where)
+from plica.errors import ArgumentError, BudgetReached
 
 
 def count_regions(
@@ -165,6 +129,7 @@ def regions(
     maps: bool = False,
     max_regions: int | None = None,
     threads: int = 1,
+    resume: RegionsResult | None = None,
     progress: Progress | None = None,
 ) -> RegionsResult:
     """List the activation regions of a network in a domain: patterns, vertices, facets, sizes, maps.
@@ -179,8 +144,14 @@ def regions(
         equal maps, joined across shared facets. Equal is decided in integers where floats cannot tell.
     max_regions : int, optional
         Stop when so many are found, in any number of dimensions.
-    threads, progress :
+    threads : int
         As for `count_regions`.
+    resume : RegionsResult, optional
+        A list of the same network and domain that a budget or `max_regions` ended, as it was returned or loaded: its
+        regions and the rest, the list of one run (in a plane in the same order). Maps are those that this call asks
+        for; where only they are left, only they are made.
+    progress : Progress, optional
+        Budget and listener; a list that a budget ends has the regions so far, and its `frontier` what is left.
 
     Returns
     -------
@@ -198,18 +169,25 @@ def regions(
     progress, begun = progress or Progress(), time.perf_counter()
     asked = question_of(net, domain)
     check_numbers(max_regions, threads)
-    status, count, decided, listed = _listed(asked, progress, max_regions, threads)
-    fields: dict[str, np.ndarray] = {}
+    listable(asked)
+    earlier = None if resume is None else taken_up_list(resume, mark(asked), planar=asked.planar)
+    found = listing(asked, progress, max_regions, threads, earlier)
+    status = found.status
+    fields: dict[str, Any] = {"frontier": found.frontier}
     if maps:
-        fields, status = with_maps(asked, listed, progress, status)
-    return result_of(asked, listed, (status, count, decided), fields, time.perf_counter() - begun)
+        made, status = with_maps(asked, found.listed, progress, status)
+        fields |= made
+        if found.status is Completeness.COMPLETE and status is Completeness.BUDGET:
+            fields["frontier"] = kept_whole(mark(asked), planar=asked.planar)
+    tally = (status, found.layers, found.decided)
+    return result_of(asked, found.listed, tally, fields, time.perf_counter() - begun)
 
 
 def result_of(
     asked: Question,
     listed: Listed,
     tally: tuple[Completeness, tuple[int, ...], int],
-    fields: dict[str, np.ndarray],
+    fields: Mapping[str, Any],
     seconds: float,
 ) -> RegionsResult:
     """Cells as a result; `tally` is the completeness, the counts per layer, and the signs decided in integers."""
@@ -232,63 +210,6 @@ def _per_layer(asked: Question, counts: tuple[int, ...], count: int) -> tuple[in
     return ((0,) * (len(counts) - 1) if round_ else counts[:-1]) + (count,)
 
 
-def _listed(
-    asked: Question, progress: Progress, most: int | None, threads: int
-) -> tuple[Completeness, tuple[int, ...], int, Listed]:
-    """Completeness, regions per layer, signs decided in integers, and the cells."""
-    where = listable(asked)
-    if not asked.planar:
-        solid = _solid(asked.net, where, progress, most)
-        status = Completeness.COMPLETE if solid.count.complete else Completeness.BUDGET
-        return status, solid.count.layers, solid.count.signs + solid.count.pieces, listed_solid(asked.net, solid)
-    found: list[Found] = []
-    held = 0
-
-    def keep(cells: Found) -> None:
-        nonlocal held
-        found.append(cells)
-        arrays = (cells.X, cells.keys, cells.polygons.index, cells.polygons.label, cells.polygons.words)
-        held += 3 * sum(a.nbytes for a in arrays)
-        refuse_above(progress.max_bytes, held, "The regions so far", INSTEAD)
-
-    engine = engine_of(asked, progress, most, keep)
-    status = run_engine(engine, threads)
-    tally, listed = engine.tally, listed_plane(engine, found)
-    if status is Completeness.COMPLETE and not listed.whole:
-        status = Completeness.BUDGET
-    return status, tuple(tally.cells), tally.exact_vertices + tally.exact_cells, listed
-
-
-def listable(asked: Question) -> Box | Ball | Polyhedron:
-    """The domain, where its regions can be listed."""
-    if asked.where is None or not is_bounded(asked.where):
-        raise ArgumentError("domain: it is unbounded; bound it, or only count: plica.count_regions.")
-    if asked.dimension > VERTEX_VARIABLES:
-        raise ArgumentError(
-            f"domain: it has {asked.dimension} dimensions; regions are listed with their vertices in up to "
-            f"{VERTEX_VARIABLES}. Count them (plica.count_regions), or list those on a slice "
-            "(plica.Plane.through(points))."
-        )
-    return asked.where
-
-
-def _solid(net: Network, where: Box | Ball | Polyhedron, progress: Progress, most: int | None) -> SolidRegions:
-    """Cells in three to ten variables, all or so many."""
-    if most is None:
-        return solid_regions(net, where, progress=progress)
-    parts: list[SolidCells] = []
-    layers = (0,) * len(stages(net))
-    for part in solid_stream(net, where, progress=progress):
-        if isinstance(part, SolidCount):
-            return SolidRegions(joined(parts), choice_spans(net), part)
-        parts.append(part)
-        refuse_above(progress.max_bytes, sum(2 * p.nbytes for p in parts), "The regions so far", INSTEAD)
-        if sum(map(len, parts)) >= most:
-            break
-    some = SolidCount(sum(map(len, parts)), complete=False, method="vertices", layers=layers)
-    return SolidRegions(joined(parts), choice_spans(net), some)
-
-
 def with_maps(
     asked: Question, listed: Listed, progress: Progress, status: Completeness
 ) -> tuple[dict[str, np.ndarray], Completeness]:
@@ -308,55 +229,6 @@ def with_maps(
     except BudgetReached:
         return fields, Completeness.BUDGET
     return fields, status
-
-
-def question_of(net: Network, domain: Any) -> Question:
-    """The network in the domain's own coordinates."""
-    if domain is not None and not isinstance(domain, Where):
-        raise ArgumentError(
-            f"domain: it is of type {type(domain).__name__}; give a plica.Box, Ball, Polyhedron, Plane or Segment, or "
-            "None for all of space."
-        )
-    if isinstance(domain, Segment):
-        domain = domain.plane()
-    if not isinstance(domain, Plane):
-        return Question(net, domain)
-    if domain.window is None:
-        raise ArgumentError(
-            "domain: the plane is unbounded; give it a window, Plane(origin, basis, Box(lower, upper))."
-        )
-    if np.linalg.matrix_rank(domain.basis) < domain.dimension:
-        raise DataError(
-            f"domain: its basis spans less than {domain.dimension} dimensions (equal ends of a segment, or points on a "
-            "line); give points that span it."
-        )
-    return Question(net.on(domain), domain.window, domain.origin, domain.basis)
-
-
-def engine_of(asked: Question, progress: Progress, most: int | None, sink: Sink | None) -> Engine:
-    """The planar engine for a question that is planar."""
-    assert asked.where is not None  # planar domains are bounded
-    window = window_of(domain_of(asked.where, asked.dimension))
-    limit = math.inf if most is None else most
-    return Engine(asked.net, window, progress, max_regions=limit, sink=sink)
-
-
-def check_numbers(most: int | None, threads: int) -> None:
-    """Refuse numbers below 1."""
-    for name, value in (("max_regions", most), ("threads", threads)):
-        if value is not None and value < 1:
-            raise ArgumentError(f"{name} is {value}; it must be 1 or more.")
-
-
-def run_engine(engine: Engine, threads: int) -> Completeness:
-    """Run until nothing is left or a budget ends; what is left stays with the engine."""
-    try:
-        engine.run(threads)
-    except BudgetReached:
-        return Completeness.BUDGET
-    except KeyboardInterrupt:
-        return Completeness.INTERRUPTED
-    return Completeness.COMPLETE
 
 
 def count_result(asked: Question, found: SolidCount, header: dict[str, Any], status: Completeness) -> RegionCountResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from plica.analyses.regions.planar_engine import Engine
 from plica.analyses.regions.planar_join import outlines
 from plica.analyses.regions.planar_mesh import Mesh, index_type, mesh_of
 from plica.analyses.regions.planar_state import Found
-from plica.analyses.regions.result import packed, unpacked
+from plica.analyses.regions.result import RegionsResult, packed, unpacked
 from plica.analyses.regions.solid import SolidRegions
 from plica.analyses.regions.solid_exact import decode
 from plica.analyses.regions.solid_stages import Stage, stages
@@ -49,9 +49,9 @@ class Listed:
         return found[found[:, 0] < found[:, 1]]
 
 
-def listed_plane(engine: Engine, found: list[Found]) -> Listed:
-    """Polygons of the planar engine; the list is emptied."""
-    mesh = mesh_of(engine, found)
+def listed_plane(engine: Engine, found: list[Found], *, exact: bool = False) -> Listed:
+    """Polygons of the planar engine; the list is emptied. `exact` as for `planar_mesh.mesh_of`."""
+    mesh = mesh_of(engine, found, exact=exact)
     units = tuple(stage.count for stage in engine.plan)
     codes, bits = _codes(engine, mesh, units)
     areas, ends = outlines(mesh.vertices, mesh.corners, mesh.first)
@@ -63,7 +63,7 @@ def listed_plane(engine: Engine, found: list[Found]) -> Listed:
 
 def _codes(engine: Engine, mesh: Mesh, units: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:
     """Packed branches; of stages with one form per unit the pattern words are that already."""
-    if not units or not all(engine.units):
+    if not units or not len(mesh.words) or not all(engine.units):
         starts = range(len(mesh.words))
         rows = [engine.exact.branches(mesh.words[i], len(units)) for i in starts]
         return packed(np.array(rows, np.int16).reshape(len(rows), sum(units)), units)
@@ -75,6 +75,12 @@ def _codes(engine: Engine, mesh: Mesh, units: tuple[int, ...]) -> tuple[np.ndarr
         parts.append(words[:, at : at + (count + 7) // 8])
         at += (count + 63) // 64 * 8
     return np.concatenate(parts, axis=1), (1,) * len(units)
+
+
+def listed_again(net: Network, earlier: RegionsResult) -> Listed:
+    """The cells of a result."""
+    own = {f.name: getattr(earlier, f.name) for f in fields(Listed) if f.name not in ("plan", "whole")}
+    return Listed(plan=stages(net), **own)
 
 
 def listed_solid(net: Network, solid: SolidRegions) -> Listed:

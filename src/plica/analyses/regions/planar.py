@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 
 from plica.analyses.regions.planar_engine import Engine
 from plica.analyses.regions.planar_frontier import PlanarFrontier
+from plica.analyses.regions.planar_state import Found
 from plica.analyses.regions.planar_window import window_of
 from plica.analyses.regions.solid import SolidCount
 from plica.analyses.regions.solid_domain import domain_of
@@ -15,6 +17,7 @@ from plica.core.domain import Ball, Box
 from plica.core.network import Network
 from plica.core.polyhedron import Polyhedron
 from plica.core.progress import Progress
+from plica.core.result import Completeness
 from plica.errors import ArgumentError, BudgetReached
 
 
@@ -58,17 +61,32 @@ def planar_count(
 
 
 def begin(
-    net: Network, domain: Box | Polyhedron | Ball, progress: Progress | None, resume: PlanarFrontier | None
+    net: Network,
+    domain: Box | Polyhedron | Ball,
+    progress: Progress | None,
+    resume: PlanarFrontier | None,
+    sink: Callable[[Found], None] | None = None,
 ) -> tuple[Engine, PlanarFrontier]:
     """An engine at its start or where an earlier one stopped, and what was counted before."""
     if math.prod(net.input_shape) != 2:
         raise ArgumentError(f"net: it reads {math.prod(net.input_shape)} variables; the plane has 2.")
-    engine = Engine(net, window_of(domain_of(domain, 2)), progress or Progress())
+    engine = Engine(net, window_of(domain_of(domain, 2)), progress or Progress(), sink=sink)
     if resume is None:
         return engine, PlanarFrontier((), 0, (0,) * len(engine.plan), "")
     resume.check(mark_of(net, tuple(engine.window.lines)))
     engine.items = list(resume.waiting)
     return engine, resume
+
+
+def run_engine(engine: Engine, threads: int) -> Completeness:
+    """Run until nothing is left or a budget ends; what is left stays with the engine."""
+    try:
+        engine.run(threads)
+    except BudgetReached:
+        return Completeness.BUDGET
+    except KeyboardInterrupt:
+        return Completeness.INTERRUPTED
+    return Completeness.COMPLETE
 
 
 def tally_of(engine: Engine, before: PlanarFrontier) -> SolidCount:

@@ -100,6 +100,8 @@ class Engine:
     def run(self, threads: int = 1) -> None:
         """Work until nothing is left or a budget ends (`BudgetReached`); what is left stays in `items`."""
         try:
+            while self.items and not self.plan:
+                self._step(self.items.pop())  # one cell that nothing cuts, whatever the time
             if threads <= 1:
                 self._work_alone()
             else:
@@ -160,7 +162,7 @@ class Engine:
     def frontier(self) -> list[Waiting]:
         """What is left to do, each chunk by itself; later runs of this engine, or of another, take it as `items`."""
         opened = []
-        for item in self.items if self.plan else ():
+        for item in self.items:
             chunk = item.chunk if isinstance(item, Waiting) else self._open(item)
             opened += [] if chunk is None else [Waiting(chunk, item.path)]
         self.items = list(opened)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from plica.analyses.regions.planar_rows import FormBound, Rows
-from plica.analyses.regions.planar_state import Chunk, Polygons, Waiting
+from plica.analyses.regions.planar_state import Chunk, Found, Polygons, Waiting
 from plica.analyses.regions.solid_frontier import check_mark, read_arrays, write_arrays
 
 
@@ -113,3 +114,30 @@ def _waiting_of(arrays: Mapping[str, np.ndarray]) -> Waiting:
     forms = FormBound(arrays["row"], arrays["shift"], reach, str(arrays["source"]), rounding)
     chunk = Chunk(stage, rows, arrays["base"], forms, bool(again), arrays["X"], arrays["keys"], polygons)
     return Waiting(chunk, tuple(int(v) for v in arrays["path"]))
+
+
+def found_arrays(found: Sequence[Found]) -> dict[str, np.ndarray]:
+    """Finished chunks as plain arrays, for `found_of`: one after the other, `sizes` tells where each ends."""
+    polygons = [f.polygons for f in found]
+    sizes = [(len(f.X), len(p), len(p.index), len(f.path)) for f, p in zip(found, polygons, strict=True)]
+    parts = {
+        "path": [np.array(f.path, np.int64) for f in found], "X": [f.X for f in found], "keys": [f.keys for f in found],
+        "corners": [np.diff(p.offset).astype(np.int32) for p in polygons],
+        "index": [p.index.astype(np.int32) for p in polygons], "label": [p.label for p in polygons],
+        "words": [p.words for p in polygons],
+    }  # fmt: skip
+    joined = {name: np.concatenate(own) for name, own in parts.items() if own}
+    return {"sizes": np.array(sizes, np.int64).reshape(-1, 4)} | joined
+
+
+def found_of(arrays: Mapping[str, np.ndarray]) -> list[Found]:
+    """The chunks of `found_arrays`."""
+    ends, found = np.vstack([np.zeros((1, 4), np.int64), np.cumsum(arrays["sizes"], axis=0)]), []
+    for start, end in pairwise(ends.tolist()):
+        vertex, cell, side, step = (slice(a, b) for a, b in zip(start, end, strict=True))
+        offset = np.concatenate([[0], np.cumsum(arrays["corners"][cell], dtype=np.int64)])
+        polygons = Polygons(
+            offset, arrays["index"][side].astype(np.int64), arrays["label"][side], arrays["words"][cell]
+        )
+        found.append(Found(arrays["X"][vertex], arrays["keys"][vertex], polygons, tuple(arrays["path"][step].tolist())))
+    return found

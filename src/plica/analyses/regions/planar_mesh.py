@@ -71,14 +71,17 @@ class Order:
         return int(self.chunks[chunk].polygons.label[i - self.sides[chunk]])
 
 
-def mesh_of(engine: Engine, found: list[Found]) -> Mesh:
-    """One mesh of all finished cells of an engine; the list is emptied, so that both are not held for long."""
+def mesh_of(engine: Engine, found: list[Found], *, exact: bool = False) -> Mesh:
+    """One mesh of all finished cells of an engine; the list is emptied, so that both are not held for long.
+
+    `exact`: whether some were decided in integers by an earlier engine.
+    """
     order = Order.of(found)
     mesh = _joined(engine, order)
     # Two names for one vertex arise only where a cell was done in integers or in rounds: elsewhere a third line through
     # a vertex would have been in doubt.
     rounds = any(stage.forms > MOST for stage in engine.plan)
-    if rounds or engine.tally.exact_cells or engine.tally.exact_vertices:
+    if exact or rounds or engine.tally.exact_cells or engine.tally.exact_vertices:
         mesh = _merged(engine, mesh, order)
     found.clear()
     return mesh

@@ -53,13 +53,12 @@ class RegionCountResult(Result):
     @property
     def waiting(self) -> int:
         """Cells that wait in the frontier."""
-        return 0 if self.frontier is None else int(self.frontier["waiting"])
+        return _waiting(self.frontier)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain Python values; of the frontier the number of cells."""
-        return (
-            replace(self, frontier=None).to_dict() | {"frontier": self.waiting} if self.frontier else super().to_dict()
-        )
+        own = self if self.frontier is None else replace(self, frontier=None)
+        return super(RegionCountResult, own).to_dict() | {"frontier": self.frontier and self.waiting}
 
     def summary(self) -> str:
         """The count, and the counts per layer."""
@@ -68,9 +67,7 @@ class RegionCountResult(Result):
         shown = [f"{name}: {n:,}" for name, n in zip(self.layers, self.per_layer, strict=True) if n]
         lines += [f"  up to {', '.join(shown)}"] if shown else []
         lines += [f"  undecided sides: {self.undecided:,}"] if self.undecided else []
-        lines += (
-            [f"  cells that wait: {self.waiting:,}; count_regions(..., resume=this) goes on"] if self.waiting else []
-        )
+        lines += _goes_on(self.frontier, "count_regions")
         return "\n".join([*lines, f"  decided in integers: {self.decided:,}"])
 
 
@@ -111,6 +108,10 @@ class RegionsResult(Result):
         Of the matrices, decreasing.
     linear : ndarray of int64, shape (count,), or None
         Number of the linear region of every activation region.
+    frontier : dict of ndarray, or None
+        What a budget left undone, with what later regions are joined to; saved with the result:
+        ``regions(..., resume=result)`` goes on from there, after the last part of a stream
+        ``stream_regions(..., resume=part)``. About as large as the rest. `to_dict` has its number of cells only.
     """
 
     count: int
@@ -138,16 +139,26 @@ class RegionsResult(Result):
     offsets: np.ndarray | None = None
     singular_values: np.ndarray | None = None
     linear: np.ndarray | None = None
+    frontier: dict[str, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return self.count
+
+    @property
+    def waiting(self) -> int:
+        """Cells that wait in the frontier."""
+        return _waiting(self.frontier)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain Python values; of the frontier the number of cells."""
+        own = self if self.frontier is None else replace(self, frontier=None)
+        return super(RegionsResult, own).to_dict() | {"frontier": self.frontier and self.waiting}
 
     # --- one region ---------------------------------------------------------------------------------------------
 
     def branches(self, regions: Any = slice(None)) -> np.ndarray:
         """Branches of all units on some regions, node after node, int16 of shape (regions, units)."""
-        codes = self.codes[regions]
-        return unpacked(codes.reshape(-1, self.codes.shape[1]), self.units, self.bits)
+        return unpacked(np.atleast_2d(self.codes[regions]), self.units, self.bits)
 
     def region(self, i: int | np.integer) -> np.ndarray:
         """Vertices of one region, shape (corners, dimension)."""
@@ -262,7 +273,22 @@ class RegionsResult(Result):
         if self.count and np.isfinite(self.sizes).all():
             numbers = ", ".join(f"{v:.3g}" for v in self.size_quantiles())
             lines.append(f"  sizes (smallest, quartiles, largest): {numbers}")
+        streamed = self.frontier is not None and str(self.frontier["held"]) == "none"
+        lines += _goes_on(self.frontier, "stream_regions" if streamed else "regions")
         return "\n".join([*lines, f"  decided in integers: {self.decided:,}"])
+
+
+def _waiting(frontier: dict[str, np.ndarray] | None) -> int:
+    """Cells that wait."""
+    return 0 if frontier is None else int(frontier["waiting"])
+
+
+def _goes_on(frontier: dict[str, np.ndarray] | None, call: str) -> list[str]:
+    """A line of a summary: what is left, and what goes on with it."""
+    if frontier is None:
+        return []
+    left = f"cells that wait: {_waiting(frontier):,}" if _waiting(frontier) else "not everything about them is done"
+    return [f"  {left}; {call}(..., resume=this) goes on"]
 
 
 def packed(branches: np.ndarray, units: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:

@@ -151,14 +151,20 @@ def _by_rows(d: int, domain: Where | None) -> bool:
 
 
 def solid_stream(
-    net: Network, domain: Box | Polyhedron | Ball, *, progress: Progress | None = None, resume: Frontier | None = None
+    net: Network,
+    domain: Box | Polyhedron | Ball,
+    *,
+    max_regions: float = math.inf,
+    progress: Progress | None = None,
+    resume: Frontier | None = None,
 ) -> Iterator[SolidCells | SolidCount]:
     """Yield the regions of a bounded domain in chunks, and last of all the count.
 
     Parameters, errors and notes as `solid_count`, for up to 14 variables; a chunk has at most some hundred regions.
+    `max_regions`, beside those that `resume` has, ends the stream as a budget does.
     """
     inside = domain_of(domain, math.prod(net.input_shape))
-    engine = Engine(net, inside, progress or Progress(), build=True)
+    engine = Engine(net, inside, progress or Progress(), build=True, max_regions=max_regions)
     for found in engine.run(None if resume is None else _batches(net, inside, resume)):
         yield from_tasks(found, engine.exactly) if isinstance(found, list) else from_cells(found)
     yield _tally([engine], 0 if resume is None else resume.count)
@@ -214,11 +220,12 @@ def _count_by_rows(
 
 
 def _batches(net: Network, domain: Domain, resume: Frontier) -> list:
-    resume.check(_mark(net, domain))
+    resume.check(domain_mark(net, domain))
     return list(resume.batches)
 
 
-def _mark(net: Network, domain: Domain) -> str:
+def domain_mark(net: Network, domain: Domain) -> str:
+    """What tells apart counts: a hash of the network and of the domain's sides."""
     return mark_of(net, tuple(exact_row(domain, i) for i in range(len(domain.rows))))
 
 
@@ -246,5 +253,5 @@ def _tally(engines: list[Engine], start: int) -> SolidCount:
         sum(t.signs for t in tallies),
         sum(t.pieces for t in tallies),
         0,
-        Frontier(left, (), count, _mark(engines[0].net, engines[0].domain)) if left else None,
+        Frontier(left, (), count, domain_mark(engines[0].net, engines[0].domain)) if left else None,
     )

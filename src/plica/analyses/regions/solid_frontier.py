@@ -98,7 +98,7 @@ class Frontier:
 def check_mark(own: str, mark: str) -> None:
     """Refuse a frontier of another network or domain."""
     if own != mark:
-        raise ArgumentError("resume: this frontier belongs to another network or domain; count from the start.")
+        raise ArgumentError("resume: this belongs to another network or domain; begin again.")
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
