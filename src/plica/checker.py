@@ -1,8 +1,8 @@
 """Check plica's certificates, alone: python checker.py CERTIFICATE MODEL, with the standard library only.
 
-Every claim is checked here, exactly; docs/certificates.md has the mathematics. `exact_model.py`, which lies beside this
-file, reads the model and runs it. A network is a list of layers: what every choice reads, then the value asked for. A
-goal is a set of rows of this last layer. A node of a tree has branches taken, {choice: {unit: branch}}.
+Every claim is checked here; docs/certificates.md has the mathematics. `exact_model.py`, beside it, reads the model
+and runs it. A network is a list of layers: what every choice reads, then the value asked for. A goal is a set of rows
+of this last layer. A node of a tree has branches taken, {choice: {unit: branch}}.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from collections import namedtuple
 from fractions import Fraction
 from math import inf, isfinite
-from operator import gt, le, mul
+from operator import floordiv, gt, le, mod, mul, sub
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,27 +24,27 @@ ONE, need, fractions = model.ONE, model.need, model.fractions
 plus, extreme, fits = model.plus, model.extreme, model.fits
 PRIME = (1 << 30) - 35
 GRAIN, GRID = 1 << 96, 1 << 60  # bounds are rounded outward to 1 / GRAIN; weights are whole numbers over GRID
-Domain = namedtuple("Domain", "low high norm radius cut")  # around the centre; the form `cut` is not above 0
+Domain = namedtuple("Domain", "low high norm radius cut words", defaults=("",))  # around the centre; cut: not above 0
 Known = namedtuple("Known", "low high only")  # bounds of a choice's numbers; the branch of units that have one, or None
 Goal = namedtuple("Goal", "rows low high strict")  # low <= rows of the last layer <= high; strict: low < is meant
 
 
 def rank_at_least(rows, n):
     """The rank modulo a prime, which the rank is not below; rows are packed into integers, 10 bytes a column."""
-    size, rank = 10, 0
+    size, rank, mask = 10, 0, (1 << 80) - 1
 
     def packed(row):
         return int.from_bytes(b"".join([(v % PRIME).to_bytes(size, "little") for v in row]), "little")
 
     left = list(map(packed, rows))
-    while left:
-        raw = left.pop().to_bytes(size * n, "little")
-        row = [int.from_bytes(raw[k : k + size], "little") % PRIME for k in range(0, size * n, size)]
-        column = next((k for k, v in enumerate(row) if v), None)
-        if column is not None:
-            rank, shift, mask, inverse = rank + 1, 8 * size * column, (1 << 8 * size) - 1, pow(row[column], -1, PRIME)
-            pivot = packed([v * inverse for v in row])
-            left = [p + (-(p >> shift & mask) % PRIME) * pivot for p in left]
+    for width in range(size * n, 0, -size):  # the first column is the lowest one; then it is dropped
+        first = [(p & mask) % PRIME for p in left]
+        at = next((i for i, v in enumerate(first) if v), None)
+        if at is not None:
+            raw, inverse, rank = left.pop(at).to_bytes(width, "little"), pow(first.pop(at), -1, PRIME), rank + 1
+            pivot = packed([int.from_bytes(raw[k : k + size], "little") * inverse for k in range(0, width, size)])
+            left = [p + (PRIME - v) * pivot for p, v in zip(left, first, strict=True)]
+        left = [p >> 8 * size for p in left]
     return rank
 
 
@@ -56,9 +56,11 @@ def product(rows, v):
 def cone(equal, below, proof, n):
     """Dimension of {v : equal v = 0, below v <= 0}: of the kernel of `equal` and the rows that vanish on it."""
     held, words = proof["implied"], [[int(w, 16) for w in proof[k]] for k in ("equal", "multipliers", "direction")]
-    (mu, y, v), rows = words, equal + [below[i] for i in held]
+    (mu, y, v), rows, basis = words, equal + [below[i] for i in held], {*proof["independent"]}
     need(len(mu) == len(equal) and len(y) == len(held) and all(m > 0 for m in y), "wrong multipliers")
-    need(not held or not any(product(list(zip(*rows, strict=True)), mu + y)), "the multipliers do not cancel the rows")
+    factor = math.gcd(*(w for i, w in enumerate(mu + y) if i not in basis)) or 1  # of many: to multiply once
+    sums = [product(zip(*rows, strict=True), [f(w, factor) for w in mu + y]) for f in (floordiv, mod)]
+    need(not held or not any(a * factor + b for a, b in zip(*sums, strict=True)), "the multipliers do not cancel")
     chosen, kernel = [rows[i] for i in proof["independent"]], [[int(w, 16) for w in k] for k in proof["kernel"]]
     need(rank_at_least(chosen, n) == len(chosen), "the rows are not proven independent")
     if len(chosen) < n:
@@ -131,8 +133,8 @@ def kind_claim(graph, claim):
         need(whole, "the conditions are those of one branch only")
         bounded = dimension == 0 or cone(equal, rows, proof["recession"], n) == 0
         need(kind == ("compact" if dimension else "singleton") and bounded, f"it is not {kind}")
-    words = f"{claim['layer']} gives its activity at x is {kind}, of dimension {dimension} in {n}"
-    return f"{'the' if whole else 'a part of the'} set of values of {', '.join(claim['sources'])} to which {words}"
+    words = f"{claim['layer']!a} gives its activity at x is {kind}, of dimension {dimension} in {n}"
+    return f"{'the' if whole else 'a part of the'} set of values of {claim['sources']!a} to which {words}"
 
 
 def features_claim(graph, claim):
@@ -142,8 +144,8 @@ def features_claim(graph, claim):
     gaps = [abs(a - b) for a, b in zip(*(fractions(v[layer]) for v in both), strict=True)]
     need(max(gaps) <= limit, "the values differ by more")
     classes = [v[output].data.index(max(v[output].data)) for v in both]
-    need(classes == claim["classes"], f"the largest outputs are {classes}")
-    return f"layer {layer}: two inputs differ by at most {float(limit):.3g} and are answered {classes}"
+    need(output in graph.outputs and classes == claim["classes"], f"the largest outputs are {classes}")
+    return f"layer {layer!a}: two inputs differ by at most {float(limit)} and are answered {classes}"
 
 
 def cut(limits, low, high):
@@ -293,8 +295,7 @@ def check(net, node, domain, goal, pieces=(), taken=None, known=None):
     own = taken.get(j, {})
     need(0 <= j < len(known) and 0 <= u < len(net[j].units) and u not in own, "no such unit")
     need(len(children) == len(net[j].units[u]), "branches left out")
-    below = [{**taken, j: {**own, u: b}} for b in range(len(children))]
-    return all(map(lambda child, t: check(net, child, domain, goal, pieces, t, known), children, below))
+    return all(check(net, c, domain, goal, pieces, {**taken, j: {**own, u: b}}, known) for b, c in enumerate(children))
 
 
 def region(claim, n, centre=()):
@@ -305,7 +306,8 @@ def region(claim, n, centre=()):
     need(all(a <= b and a < inf and b > -inf for a, b in zip(low, high, strict=True)), "an empty box")
     need(norm in ("1", "2", "inf") and radius >= 0, "no such norm or radius")
     need(not centre or max(low) <= 0 <= min(high), "a centre outside of the box")
-    return Domain([max(v, -radius) for v in low], [min(v, radius) for v in high], norm, radius, {})
+    words = f"its box (from {min(ends[0])} to {max(ends[1])}, narrowest side {min(map(sub, ends[1], ends[0])):.3g})"
+    return Domain([max(v, -radius) for v in low], [min(v, radius) for v in high], norm, radius, {}, words)
 
 
 def bound_claim(graph, claim):
@@ -313,11 +315,11 @@ def bound_claim(graph, claim):
     label, output, given = claim["label"], claim["output"], model.point(graph, claim["x"])
     x, values = given[graph.input], model.run(graph, given, {output})[output].data
     net = model.network(graph, output, {graph.input: model.add(model.columns(graph.shape, 0), x)})
-    need(0 <= label < len(values) and values[label] == max(values), f"x is not given the class {label}")
+    need(output in graph.outputs and label >= 0 and values[label] == max(values), f"x is not given the class {label}")
     others, domain = [t for t in range(len(values)) if t != label], region(claim, len(x.data), fractions(x))
     for t, node in zip(others, claim["trees"], strict=True):
         need(check(net, node, domain, Goal([{t: 1, label: -1}], [0], [None], True)), f"class {t} is not excluded")
-    where = f"of the box within {float(domain.radius):.9g} of x (norm {claim['norm']})"
+    where = f"of {domain.words} within {float(domain.radius)} of x (norm {claim['norm']})"
     return f"no input {where} has an output above that of class {label}"
 
 
@@ -328,7 +330,7 @@ def number(word):
 
 def asked(graph, claim):
     """The network, the goal and the words of a claim: an input's activity, or conditions that it lists."""
-    value, words = claim["layer"], f"{claim['layer']} its activity at x"
+    value, words = claim["layer"], f"{claim['layer']!a} its activity at x"
     if "x" in claim:
         values, read, units, how = activity(graph, value, claim["x"])
         ends, z = [(v, v) for v in fractions(values[value])], fractions(values[read])
@@ -336,10 +338,10 @@ def asked(graph, claim):
             value, ends = read, [level(unit, u, z) for u, unit in enumerate(units)]
         rows, low, high = [{i: 1} for i in range(len(ends))], [a for a, _ in ends], [b for _, b in ends]
     else:
-        rows = [{i: number(v) for i, v in row} for row, _, _ in claim["rows"]]
-        low, high = ([w and number(w) for w in ends] for ends in zip(*(row[1:] for row in claim["rows"]), strict=True))
+        rows = [{i: number(v) for i, v in model.once(row).items()} for row, _, _ in claim["rows"]]
+        low, high = ([number(row[k]) if row[k] is not None else None for row in claim["rows"]] for k in (1, 2))
         digest = hashlib.sha256(repr(claim["rows"]).encode()).hexdigest()
-        words = f"{value} values that meet its {len(rows)} conditions (SHA-256 {digest})"
+        words = f"{value!a} values that meet its {len(rows)} conditions (SHA-256 {digest})"
     source, zero = claim["source"], model.point(graph, ["0"] * math.prod(graph.shape))
     shape = model.run(graph, zero, {source})[source].shape
     return model.network(graph, value, {source: model.columns(shape, 0)}), shape, Goal(rows, low, high, False), words
@@ -370,15 +372,14 @@ def union_claim(graph, claim):
     patterns = [piece["branches"] for piece in pieces]
     need(all(p not in patterns[:k] for k, p in enumerate(patterns)), "a piece twice")
     need(check(net, claim["tree"], domain, goal, patterns), "not all other branches are excluded")
-    box = f"between {float(min(domain.low)):.9g} and {float(max(domain.high)):.9g}"
-    where = f"values of {name} in its box ({box}) that give {words}"
+    where = f"values of {name!a} in {domain.words} that give {words}"
     listed = f"the {where} are those of {len(pieces)} closed pieces, each with a point, {own} with one of their own"
     return listed if pieces else f"there are no {where}"
 
 
 def verify(certificate, data):
     """What is proven, one line each, of the model with these bytes. Whatever it raises is a refusal."""
-    body = json.loads(certificate, parse_float=int, parse_constant=int)  # refused: floats are text in hexadecimal
+    body = json.loads(certificate, object_pairs_hook=model.once, parse_float=int, parse_constant=int)  # no floats
     need(body["plica certificate"] == 1, f"format {body['plica certificate']}, and this reads 1")
     digest, words = hashlib.sha256(data).hexdigest(), body.get("graph")
     need(digest == body["model"] and body["claims"], f"it is about {body['model']}, and this is {digest}")
@@ -392,6 +393,6 @@ if __name__ == "__main__":
     try:
         report = [*verify(*(Path(name).read_bytes() for name in sys.argv[1:3])), "accepted"]
     except Exception as refusal:  # whatever a damaged file leads to is a refusal
-        report = [f"refused: {type(refusal).__name__}: {refusal}"]
+        report = [f"refused: {type(refusal).__name__}: {refusal}".encode("unicode_escape").decode()]
     sys.stdout.write("".join(f"{line}\n" for line in report))
     sys.exit(report[-1] != "accepted")

@@ -16,17 +16,22 @@ from collections import namedtuple
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from operator import mul
+from types import SimpleNamespace
 from typing import Any
 
 ONE = ("one",)  # no certificate has such a key: JSON has no tuples
 LARGEST = 1 << 26  # of a tensor's numbers, of the places in the windows of a layer
-ONNX_TYPES = {1: ("f", 4), 7: ("q", 7), 11: ("d", 10)}  # letter of struct, field that holds the numbers one by one
+WIRES = {"v": 0, "d": 1, "b": 2, "f": 5}  # of protobuf: varint, double, bytes, float
+ATTRIBUTES = {  # those that are read; a node of ONNX with others is not
+    "Gemm": "alpha beta transA transB", "Conv": "auto_pad dilations group kernel_shape pads strides",
+    "MaxPool": "auto_pad ceil_mode dilations kernel_shape pads strides", "Flatten": "axis", "Constant": "value",
+}  # fmt: skip
 MAXIMA = ("MaxPool", "MaxOver")
 CHOICES = ("Relu", "Piecewise", *MAXIMA)
 Form = dict[Any, Any]
 Tensor = namedtuple("Tensor", "shape data unit", defaults=(Fraction(1),))  # data: integers or forms, times the unit
 Step = namedtuple("Step", "op inputs output a values", defaults=((),))  # a: attributes; values: of the inputs
-Graph = namedtuple("Graph", "steps constants input shape")
+Graph = namedtuple("Graph", "steps constants input shape outputs")
 # What a choice reads (`value`), or the value at the end: rows over the source and the outputs of earlier choices, times
 # the unit; and the choice's units, whose outputs are the columns from `first` on. A unit is a list of branches (line,
 # limits), forms of the numbers: its output there, and [(form, strict)] that are at most 0, below 0 where strict, in
@@ -44,8 +49,10 @@ def exact(shape: Sequence[int], values: Sequence[Any]) -> Tensor:
     """A tensor of floats or fractions."""
     need(math.prod(shape) == len(values) <= LARGEST, f"{len(values)} numbers for shape {shape}")
     ratios = [v.as_integer_ratio() for v in values]  # raises for what is not finite
-    top = math.lcm(*(d for _, d in ratios))
-    return Tensor(tuple(shape), [n * (top // d) for n, d in ratios], Fraction(1, top))
+    denominators = {d for _, d in ratios}
+    top = math.lcm(*denominators)
+    factors = {d: top // d for d in denominators}
+    return Tensor(tuple(shape), [n * factors[d] for n, d in ratios], Fraction(1, top))
 
 
 def fractions(t: Tensor) -> list[Fraction]:
@@ -59,14 +66,19 @@ def total(weights: Sequence[int], values: Sequence[Any]) -> Any:
         return sum(map(mul, weights, values))
     form: Form = {}
     for weight, value in zip(weights, values, strict=True):
-        for k, v in (value if isinstance(value, dict) else {ONE: value}).items() if weight else ():
-            form[k] = form.get(k, 0) + weight * v
+        terms = value if isinstance(value, dict) else {ONE: value}
+        if weight == 1 and not form:
+            form = {**terms}
+        elif weight:
+            for k, v in terms.items():
+                form[k] = form.get(k, 0) + weight * v
     return form
 
 
 def _alike(*tensors: Tensor) -> tuple[Fraction, list[list]]:
     top = math.lcm(*(t.unit.denominator for t in tensors))
-    return Fraction(1, top), [[total([int(t.unit * top)], [v]) for v in t.data] for t in tensors]
+    pairs = [(t.data, int(t.unit * top)) for t in tensors]
+    return Fraction(1, top), [data if f == 1 else [total([f], [v]) for v in data] for data, f in pairs]
 
 
 def _spread(t: Tensor, shape: Sequence[int]) -> Tensor:
@@ -79,16 +91,21 @@ def _spread(t: Tensor, shape: Sequence[int]) -> Tensor:
     return Tensor(tuple(shape), [t.data[p] for p in places], t.unit)
 
 
+def _broadcast(*tensors: Tensor) -> list[Tensor]:
+    rank = max(len(t.shape) for t in tensors)
+    shape = [max(sizes) for sizes in zip(*((1,) * (rank - len(t.shape)) + t.shape for t in tensors), strict=True)]
+    return [_spread(t, shape) for t in tensors]
+
+
 def add(a: Tensor, b: Tensor) -> Tensor:
     """The sum, broadcast."""
-    rank = max(len(a.shape), len(b.shape))
-    shape = tuple(map(max, *((1,) * (rank - len(t.shape)) + t.shape for t in (a, b)))) if rank else ()
-    unit, pair = _alike(_spread(a, shape), _spread(b, shape))
-    return Tensor(shape, [total([1, 1], both) for both in zip(*pair, strict=True)], unit)
+    a, b = _broadcast(a, b)
+    unit, pair = _alike(a, b)
+    return Tensor(a.shape, [total([1, 1], both) for both in zip(*pair, strict=True)], unit)
 
 
 def _times(a: Tensor, b: Tensor) -> Tensor:
-    b = _spread(b, a.shape)
+    a, b = _broadcast(*((b, a) if dict in map(type, b.data) else (a, b)))
     return Tensor(a.shape, [total([f], [v]) for f, v in zip(b.data, a.data, strict=True)], a.unit * b.unit)
 
 
@@ -106,7 +123,8 @@ def _matmul(step: Step) -> Tensor:
 def _windows(a: dict[str, Any], size: Sequence[int], kernel: Sequence[int]) -> tuple[list[int], list[list]]:
     n = len(size)
     strides, gaps, pads = a.get("strides", [1] * n), a.get("dilations", [1] * n), a.get("pads", [0] * 2 * n)
-    need(a.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID") and not a.get("ceil_mode"), "padding of another kind")
+    plain = {b"NOTSET"} if any(pads) else {b"NOTSET", b"VALID"}
+    need(a.get("auto_pad", b"NOTSET") in plain and not a.get("ceil_mode"), "padding of another kind")
     need(len(kernel) == len(strides) == len(gaps) == n == len(pads) / 2 and min(*strides, *gaps, *kernel) > 0, "sizes")
     out = [(size[d] + pads[d] + pads[n + d] - gaps[d] * (kernel[d] - 1) - 1) // strides[d] + 1 for d in range(n)]
     need(min(*pads, *out) >= 0 and math.prod(out) * math.prod(kernel) <= LARGEST, "a window does not fit")
@@ -132,7 +150,7 @@ def _conv(step: Step) -> Tensor:
             weights = [own[t + k] for t, _ in terms for k, _ in p]
             data.append(total(weights, [x.data[i + q] for _, i in terms for _, q in p]))
     product = Tensor((1, m, *out), data, x.unit * w.unit)
-    return add(product, bias[0]._replace(shape=(m, *[1] * len(kernel)))) if bias else product
+    return add(product, _reshaped(bias[0], (m, *[1] * len(kernel)))) if bias else product
 
 
 def _pick(step: Step) -> Tensor:
@@ -156,7 +174,7 @@ OPS: dict[str, Callable[[Step], Tensor]] = {
     "Div": lambda s: _times(s.values[0], exact(s.values[1].shape, [1 / v for v in fractions(s.values[1])])),
     "Gemm": _matmul, "MatMul": _matmul, "Identity": lambda s: s.values[0], "Dropout": lambda s: s.values[0],
     "Flatten": lambda s: _reshaped(s.values[0], (math.prod(s.values[0].shape[: s.a.get("axis", 1)]), -1)),
-    "Reshape": lambda s: _reshaped(s.values[0], s.a.get("shape") or s.values[1].data),
+    "Reshape": lambda s: _reshaped(s.values[0], s.a["shape"]),
 }  # fmt: skip
 
 
@@ -230,6 +248,7 @@ def run(graph: Graph, feeds: dict[str, Tensor], wanted: set[str], choose: Callab
         own = [graph.constants[n] if n in graph.constants else values[n] for n in step.inputs]
         op = choose if step.op in CHOICES else OPS[step.op]
         values[step.output] = op(step._replace(values=own))
+    need(feeds.keys() <= needed, "a value is given that is not read")
     return values
 
 
@@ -261,10 +280,24 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     while data[at] > 127:
         value, shift, at = value | (data[at] & 127) << shift, shift + 7, at + 1
     value |= data[at] << shift
+    need(value < 1 << 64, "a number of more than 64 bits")
     return value - (value >> 63 << 64), at + 1
 
 
-def _message(data: bytes) -> dict[int, list[Any]]:
+def _unpacked(letter: str, value: Any) -> Sequence[Any]:
+    if letter == "b" or isinstance(value, int):
+        return [value]
+    if letter != "v":
+        return struct.unpack(f"<{len(value) // struct.calcsize(letter)}{letter}", value)
+    found, at = list[int](), 0
+    while at < len(value):
+        number, at = _varint(value, at)
+        found.append(number)
+    return found
+
+
+def _message(data: bytes, **wanted: str) -> SimpleNamespace:
+    """Fields of a message of protobuf, by name: number and type ("7b"), a capital where there may be several values."""
     fields: dict[int, list[Any]] = {}
     at, value = 0, None  # type: int, Any
     while at < len(data):
@@ -275,63 +308,90 @@ def _message(data: bytes) -> dict[int, list[Any]]:
             need(size >= 0 and at <= len(data), "a truncated file")
         else:
             value, at = _varint(data, at)
-        fields.setdefault(key >> 3, []).append(value)
-    return fields
-
-
-def _numbers(parts: Sequence[Any], letter: str = "") -> list[Any]:
-    found: list[Any] = [v for p in parts if letter and p for (v,) in struct.iter_unpack("<" + letter, p)]
-    for part in () if letter else parts:
-        at = 0
-        found += [part] if isinstance(part, int) else []
-        while isinstance(part, bytes) and at < len(part):
-            value, at = _varint(part, at)
-            found.append(value)
+        fields.setdefault(key >> 3, []).append((key & 7, value))
+    found = SimpleNamespace()
+    for name, word in wanted.items():
+        own, letter = fields.get(int(word[:-1]), []), word[-1].lower()
+        wires = {WIRES[letter]} if word[-1] == letter else {WIRES[letter], 2}  # several numbers may be packed
+        need(all(wire in wires for wire, _ in own), f"{name} of another type")
+        values = [v for _, value in own for v in _unpacked(letter, value)]
+        need(len(values) < 2 or word[-1] != letter, f"{name} twice")  # readers differ in what they do with them
+        setattr(found, name, values if word[-1] != letter else values[0] if values else None)
     return found
 
 
-def _onnx_tensor(data: bytes) -> Tensor:
-    m = _message(data)
-    need(m[2][0] in ONNX_TYPES and 13 not in m, "a tensor of another type, or in another file")
-    letter, field = ONNX_TYPES[m[2][0]]
-    values = _numbers(m[9], letter) if 9 in m else _numbers(m.get(field, []), letter.replace("q", ""))
-    return exact(_numbers(m.get(1, [])), values)
+def _onnx_tensor(data: bytes) -> tuple[str, Tensor]:
+    m = _message(data, dims="1V", type="2v", floats="4F", ints="7V", name="8b", raw="9b", doubles="10D", away="13B")
+    letter, values = {1: ("f", m.floats), 7: ("q", m.ints), 11: ("d", m.doubles)}[m.type]
+    need(not m.away and not (m.raw and values), "a tensor in another file, or two in one")
+    return (m.name or b"").decode(), exact(m.dims, _unpacked(letter, m.raw) if m.raw else values)
 
 
-def _unambiguous(graph: Graph) -> Graph:
-    names = [graph.input, *graph.constants, *(step.output for step in graph.steps)]
+def _attribute(data: bytes) -> tuple[str, Any]:
+    m = _message(data, name="1b", f="2f", i="3v", s="4b", t="5b", floats="7F", ints="8V", type="20v")
+    value = {1: m.f or 0.0, 2: m.i or 0, 3: m.s or b"", 4: m.t, 6: m.floats, 7: m.ints}.get(m.type)
+    return m.name.decode(), _onnx_tensor(value)[1] if m.type == 4 else value
+
+
+def _step(data: bytes) -> Step:
+    """A node of ONNX; one that is not read here has another operation, and is refused where it is needed."""
+    m = _message(data, inputs="1B", outputs="2B", op="4b", attributes="5B", domain="7b")
+    op, found = m.op.decode(), [*map(_attribute, m.attributes)]
+    inputs, a = [name.decode() for name in m.inputs], dict(found)
+    while inputs and not inputs[-1]:  # left out
+        inputs.pop()
+    read = op not in ("MaxOver", "Pick", "Piecewise") and (op != "Dropout" or len(inputs) == 1)
+    read = read and not m.domain and "" not in inputs and len(a) == len(found)
+    read = read and a.keys() <= {*ATTRIBUTES.get(op, "").split()}
+    return Step(op if read else f"this {op}", tuple(inputs), m.outputs[0].decode(), a)
+
+
+def _graph(steps: list[Step], constants: list[tuple[str, Tensor]], given: str, *rest: Any) -> Graph:
+    names = [given, *(name for name, _ in constants), *(step.output for step in steps)]
     need(len({*names}) == len(names), "a name twice")
-    return graph
+    return Graph(steps, dict(constants), given, *rest)
 
 
 def read_onnx(data: bytes) -> Graph:
     """The graph of an ONNX file, plain or gzip."""
-    data = zlib.decompressobj(31).decompress(data, 64 * LARGEST) if data[:2] == b"\x1f\x8b" else data
-    graph = _message(_message(data)[7][0])
-    constants, steps = {_message(t)[8][0].decode(): _onnx_tensor(t) for t in graph.get(5, [])}, []
-    for node in map(_message, graph.get(1, [])):
-        op, output, a = node[4][0].decode(), node[2][0].decode(), dict[str, Any]()
-        for m in map(_message, node.get(5, [])):
-            values = _numbers(m.get(8, [])) or m.get(3) or m.get(4) or _numbers(m.get(2, [bytes(4)]), "f")
-            a[m[1][0].decode()] = _onnx_tensor(m[5][0]) if 5 in m else values if 8 in m else values[0]
-        need(not node.get(7, [b""])[0], f"{op} {output!r} is not read here")
-        if op == "Constant":
-            constants[output] = a["value"]
-        else:
-            steps.append(Step(op, tuple(n.decode() for n in node.get(1, []) if n), output, a))
-    (given,) = [m for m in map(_message, graph.get(11, [])) if m[1][0].decode() not in constants]
-    dims = _message(_message(_message(given[2][0])[1][0])[2][0]).get(1, [])
-    return _unambiguous(Graph(steps, constants, given[1][0].decode(), [_message(d).get(1, [1])[0] for d in dims]))
+    if data[:2] == b"\x1f\x8b":
+        packed = zlib.decompressobj(31)
+        data = packed.decompress(data, 64 * LARGEST)
+        need(packed.eof and not packed.unused_data, "more or less than one file in the archive")
+    outer = _message(data, graph="7b", functions="25B")
+    graph = _message(outer.graph, nodes="1B", tensors="5B", inputs="11B", outputs="12B", sparse="15B")
+    need(not outer.functions and not graph.sparse, "functions, or sparse constants")
+    steps = [*map(_step, graph.nodes)]
+    constants = [*map(_onnx_tensor, graph.tensors), *((s.output, s.a["value"]) for s in steps if s.op == "Constant")]
+    known, steps = dict(constants), [s for s in steps if s.op != "Constant"]
+    for k, step in enumerate(steps):
+        if step.op == "Reshape":  # a constant: what is computed of whole numbers would be rounded
+            shape = known.get(step.inputs[-1], Tensor((), None)).data
+            steps[k] = step._replace(inputs=step.inputs[:1], a={"shape": shape})
+    inputs = [_message(m, name="1b", type="2b") for m in graph.inputs]
+    (given,) = [m for m in inputs if m.name.decode() not in known]
+    shape = _message(_message(_message(given.type, tensor="1b").tensor, shape="2b").shape, dims="1B")
+    sizes = [1 if d.size is None else d.size for d in (_message(d, size="1v") for d in shape.dims)]
+    outputs = [_message(m, name="1b").name.decode() for m in graph.outputs]
+    return _graph(steps, constants, given.name.decode(), sizes, outputs)
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, which has no name twice."""
+    need(len(dict(pairs)) == len(pairs), "a name twice")
+    return dict(pairs)
 
 
 def read_described(graph: dict[str, Any], data: bytes) -> Graph:
     """The graph that a certificate describes, with its weights from a safetensors file."""
     size = 8 + int.from_bytes(data[:8], "little")
-    table, body = json.loads(data[8:size]), data[size:]
-    raw = {name: _numbers([body[slice(*t["data_offsets"])]], {"F64": "d"}[t["dtype"]]) for name, t in table.items()}
-    constants = {name: exact(t["shape"], raw[name]) for name, t in table.items()}
+    table, body = json.loads(data[8:size], object_pairs_hook=once), data[size:]
+    places = sorted(t["data_offsets"] for t in table.values())
+    need([0, *(b for _, b in places)] == [*(a for a, _ in places), len(body)], "weights that leave gaps or overlap")
+    raw = {name: _unpacked({"F64": "d"}[t["dtype"]], body[slice(*t["data_offsets"])]) for name, t in table.items()}
+    constants = [(name, exact(t["shape"], raw[name])) for name, t in table.items()]
     steps = [Step(op, tuple(inputs), output, a) for op, inputs, output, a in graph["steps"]]
-    return _unambiguous(Graph(steps, constants, graph["input"], graph["shape"]))
+    return _graph(steps, constants, graph["input"], graph["shape"], [steps[-1].output])
 
 
 def point(graph: Graph, words: Sequence[str]) -> dict[str, Tensor]:

@@ -108,7 +108,7 @@ def verify(certificate: str | os.PathLike[str], model: str | os.PathLike[str]) -
     try:
         lines, accepted = checker.verify(text, data), True
     except Exception as error:  # whatever a damaged file leads to is a refusal
-        lines, accepted = [f"refused: {type(error).__name__}: {error}"], False
+        lines, accepted = [f"refused: {type(error).__name__}: {error}".encode("unicode_escape").decode()], False
     about = {"seconds": time.monotonic() - start}
     return VerifyResult(Standing.CERTIFIED, Completeness.COMPLETE, about, accepted, tuple(lines))
 
