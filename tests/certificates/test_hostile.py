@@ -1,0 +1,300 @@
+"""The checker against a stranger: files that other readers understand otherwise, and verdicts that mislead."""
+
+import gzip
+import hashlib
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+import plica
+from plica import checker, exact_model
+from plica.certificates.describe import described
+
+
+def words(x):
+    return [float(v).hex() for v in np.asarray(x, dtype=np.float64).ravel()]
+
+
+def file(*nodes, constants=(), shape=(1, 2), opset=17):
+    """A model of ONNX from x to the last node's output."""
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in dict(constants).items()]
+    ends = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, shape) for name in ("x", nodes[-1].output[0])]
+    graph = helper.make_graph(list(nodes), "g", ends[:1], ends[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+
+
+def node(op, inputs, output="y", **attributes):
+    return helper.make_node(op, inputs.split(), [output], **attributes)
+
+
+def values(data, x, output="y"):
+    """What the checker's reader makes of a file at x."""
+    graph = exact_model.read_onnx(data)
+    found = exact_model.run(graph, exact_model.point(graph, words(x)), {output})[output]
+    return [float(v) for v in exact_model.fractions(found)]
+
+
+RELU = file(node("Relu", "x"))
+W = np.array([[1.0, 2.0], [3.0, 4.0]])
+GEMM = {"constants": {"w": W}, "opset": 13}
+
+
+def varint(number):
+    found = b""
+    while number > 127:
+        found, number = found + bytes([number & 127 | 128]), number >> 7
+    return found + bytes([number])
+
+
+def field(number, value):
+    """A field of protobuf: bytes, or a whole number."""
+    if isinstance(value, bytes):
+        return varint(number << 3 | 2) + varint(len(value)) + value
+    return varint(number << 3) + varint(value)
+
+
+def changed(model, change):
+    """The bytes of a changed copy."""
+    copied = type(model).FromString(model.SerializeToString())
+    change(copied)
+    return copied.SerializeToString()
+
+
+def attribute(model, **fields):
+    """A model whose first attribute has further fields."""
+    for key, value in fields.items():
+        setattr(model.graph.node[0].attribute[0], key, value)
+    return model.SerializeToString()
+
+
+def test_sound_files_are_read():
+    assert values(RELU.SerializeToString(), [1, -1]) == [1, 0]
+    assert values(gzip.compress(RELU.SerializeToString()), [1, -1]) == [1, 0]
+    assert values(file(node("Gemm", "x w", transB=1), **GEMM).SerializeToString(), [1, 1]) == [3, 7]
+    assert values(file(node("Mul", "c x"), constants={"c": np.array([2.0])}).SerializeToString(), [1, 3]) == [2, 6]
+    shaped = file(node("Reshape", "x s"), constants={"s": np.array([2, 1])})
+    assert values(shaped.SerializeToString(), [1, 3]) == [1, 3]
+    once = file(node("Constant", "", "c", value=numpy_helper.from_array(np.array([1.0, 2.0]))), node("Add", "x c"))
+    assert values(once.SerializeToString(), [1, 1]) == [2, 3]
+
+
+LEGACY = {"constants": {"c": np.array([1.0, 2.0])}, "shape": (2, 2), "opset": 6}
+CUBE = {"shape": (1, 1, 2, 2)}
+FILTER = {"constants": {"w": np.ones((1, 1, 2, 2))}, "shape": (1, 1, 2, 2)}
+
+
+def constant(name, value):
+    """A change that adds a constant."""
+    return lambda model: model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+
+
+def first(what, change):
+    """A change of the first node, or the first constant."""
+    return lambda model: change(getattr(model.graph, what)[0])
+
+
+SUM, SECOND = file(node("Add", "x c"), constants={"c": np.array([1.0])}), node("Relu", "y", "z").SerializeToString()
+MISREAD = {  # other readers make something else of these files, or refuse them
+    "a graph in two parts, which are one": RELU.SerializeToString() + field(7, field(1, SECOND)),
+    "an archive of two files, which are one": gzip.compress(RELU.SerializeToString())
+    + gzip.compress(field(7, field(1, SECOND))),
+    "half of an archive": gzip.compress(RELU.SerializeToString() + field(6, b"x" * 99))[:-9],
+    "alpha as float and as whole number": attribute(file(node("Gemm", "x w", alpha=2.0), **GEMM), i=1),
+    "alpha that is no float": attribute(file(node("Gemm", "x w", alpha=2.0), **GEMM), type=2),
+    "an attribute twice": changed(
+        file(node("Gemm", "x w", transB=1), **GEMM),
+        first("node", lambda n: n.attribute.append(helper.make_attribute("transB", 0))),
+    ),
+    "a sum along an axis": file(node("Add", "x c", axis=0, broadcast=1), **LEGACY).SerializeToString(),
+    "padding, of two kinds": file(
+        node("Conv", "x w", auto_pad="VALID", pads=[1, 1, 1, 1]), **FILTER
+    ).SerializeToString(),
+    "a bias of another size": changed(file(node("Conv", "x w b"), **FILTER), constant("b", np.ones(3))),
+    "a pool of rounded size": file(node("MaxPool", "x", kernel_shape=[2, 2], ceil_mode=1), **CUBE).SerializeToString(),
+    "dropout, in training": file(
+        node("Dropout", "x r t"), constants={"r": np.array(0.5), "t": np.array(1)}
+    ).SerializeToString(),
+    "an input left out in the middle": changed(
+        file(node("Gemm", "x w"), **GEMM), first("node", lambda n: n.input.insert(1, ""))
+    ),
+    "a shape by division, which rounds": file(
+        node("Div", "a b", "s"),
+        node("Mul", "s b", "t"),
+        node("Reshape", "x t"),
+        constants={"a": np.array([3]), "b": np.array([2])},
+    ).SerializeToString(),
+    "a constant twice": changed(SUM, constant("c", [2.0])),
+    "a constant, and a node of its name": file(
+        node("Constant", "", "c", value=numpy_helper.from_array(np.array([5.0]))),
+        node("Add", "x c"),
+        constants={"c": np.array([1.0])},
+    ).SerializeToString(),
+    "an operation of the file's own": RELU.SerializeToString() + field(25, field(1, b"Relu")),
+    "an operation of another domain": changed(RELU, first("node", lambda n: setattr(n, "domain", "mine"))),
+    "numbers twice": changed(SUM, first("initializer", lambda t: t.double_data.append(2.0))),
+    "numbers elsewhere": changed(SUM, first("initializer", lambda t: t.external_data.add(key="location", value="w"))),
+    "an operation of plica's own": file(node("Pick", "x", index=[0, 0], shape=[2])).SerializeToString(),
+}
+
+
+@pytest.mark.parametrize("name", MISREAD)
+def test_what_others_read_otherwise_is_refused(name):
+    for size in (2, 4):
+        with pytest.raises((ValueError, KeyError, IndexError, TypeError)):
+            values(MISREAD[name], np.arange(float(size)))
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(varint(2 << 3 | 2) + varint(4) + struct.pack("<f", 1.0), "another type"),
+     (varint(2 << 3 | 1) + struct.pack("<ff", 1.0, 9.0), "another type"),
+     (varint(2 << 3 | 5) + struct.pack("<f", 9.0) + varint(2 << 3 | 5) + struct.pack("<f", 1.0), "twice"),
+     (varint(2 << 3 | 5) + struct.pack("<f", 1.0), None)],
+    ids=["bytes", "double", "twice", "float"],
+)  # fmt: skip
+def test_fields_of_another_type_are_refused(value, reason):
+    """A reader of protobuf leaves them out, and takes the last of two."""
+    model = file(node("Gemm", "x w"), **GEMM)
+    alpha = field(1, b"alpha") + value + field(20, 1)
+    body = field(1, b"x") + field(1, b"w") + field(2, b"y") + field(4, b"Gemm") + field(5, alpha)
+    model.graph.ClearField("node")
+    data = field(7, model.graph.SerializeToString() + field(1, body))
+    if reason is None:
+        assert values(data, [1, 1]) == [4, 6]
+        return
+    with pytest.raises(ValueError, match=reason):
+        values(data, [1, 1])
+
+
+def test_numbers_of_more_than_64_bits_are_refused():
+    tensor = field(1, (1 << 64) + 1) + field(2, 11) + field(8, b"c") + field(9, struct.pack("<d", 1.0))
+    with pytest.raises(ValueError, match="64 bits"):
+        exact_model.read_onnx(field(7, field(5, tensor)))
+
+
+# --- safetensors and JSON -----------------------------------------------------------------------------------------
+
+
+def weights(table, body):
+    header = table if isinstance(table, bytes) else json.dumps(table).encode()
+    return len(header).to_bytes(8, "little") + header + body
+
+
+ROW = {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]}
+EIGHT = struct.pack("<d", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(weights({"a": ROW}, EIGHT), None), (weights({"a": ROW, "b": ROW}, EIGHT), "overlap"),
+     (weights({"a": ROW}, EIGHT + EIGHT), "gaps"),
+     (weights({"a": {**ROW, "data_offsets": [-8, 8]}}, EIGHT), "gaps"),
+     (weights({"a": {**ROW, "dtype": "I64"}}, EIGHT), "I64"),
+     (weights(b'{"a": %s, "a": %s}' % ((json.dumps(ROW).encode(),) * 2), EIGHT), "twice")],
+    ids=["sound", "overlap", "gap", "negative", "type", "twice"],
+)  # fmt: skip
+def test_weights_that_others_read_otherwise_are_refused(data, reason):
+    graph = {"input": "x", "shape": [1], "steps": [["Add", ["x", "a"], "y", {}]]}
+    if reason is None:
+        assert exact_model.read_described(graph, data).constants["a"].data == [1]
+        return
+    with pytest.raises((ValueError, KeyError), match=reason):
+        exact_model.read_described(graph, data)
+
+
+# --- claims ---------------------------------------------------------------------------------------------------
+
+
+def net():
+    """|x1| and |x2| as differences, then their sum and 10."""
+    first, last = nn.Linear(2, 2).double(), nn.Linear(2, 2).double()
+    with torch.no_grad():
+        first.weight[:], first.bias[:] = torch.eye(2), 0.0
+        last.weight[:], last.bias[:] = torch.tensor([[1.0, 1.0], [0.0, 0.0]]), torch.tensor([0.0, 10.0])
+    return plica.load(nn.Sequential(first, nn.ReLU(), last), (2,))
+
+
+def said(claim, change=lambda body: None):
+    graph, data = described(net())
+    body = {"plica certificate": 1, "model": hashlib.sha256(data).hexdigest(), "graph": graph, "claims": [claim]}
+    change(body)
+    return checker.verify(json.dumps(body).encode(), data)
+
+
+LAYER = net().layers[0]
+PAIR = {"claim": "features", "x": words([1, 1]), "other": words([1, 2]), "layer": LAYER, "classes": [1, 1]}
+PAIR |= {"tolerance": (1.0).hex(), "output": net().output}
+BOUND = {"claim": "bound", "x": words([1, 1]), "label": 1, "output": net().output, "norm": "inf", "radius": (1.0).hex()}
+BOUND |= {"lower": words([-9, -9]), "upper": words([9, 9]), "trees": [{"steps": [{}, {"rows": [-(1 << 60)]}]}]}
+POINT = {"implied": [], "equal": ["0", "0"], "multipliers": [], "direction": ["0"] * 2, "independent": [0, 1]}
+KIND = {"claim": "kind", "x": words([1, 1]), "layer": LAYER, "sources": ["input"], "kind": "singleton", "dimension": 0}
+KIND |= {"proof": {"directions": {**POINT, "kernel": []}}}
+
+
+def test_a_verdict_says_what_it_is_about():
+    assert said(PAIR)[-1].endswith("two inputs differ by at most 1.0 and are answered [1, 1]")
+    line = said({**BOUND, "radius": (1 / 3).hex(), "upper": words([9, 1.0000001])})[-1]
+    assert f"within {1 / 3!r} of x" in line and "from -9.0 to 9.0, narrowest side 10)" in line
+    assert f"{LAYER!r} gives its activity" in said(KIND)[-1]
+
+
+@pytest.mark.parametrize("claim", [PAIR, BOUND], ids=["features", "bound"])
+def test_what_is_answered_is_the_model_s_answer(claim):
+    """At the first layer, (1, 2) has a 2 in the place of a class."""
+    with pytest.raises(ValueError):
+        said({**claim, "output": LAYER, "classes": [0, 1]})
+
+
+def test_a_source_that_is_not_read_is_refused():
+    """It would add a dimension, and make anything unbounded."""
+    away = {"direction": ["0", "0", "1", "0"]}
+    directions = {**POINT, "direction": ["0"] * 4, "kernel": []}
+    claim = {**KIND, "sources": ["input", net().output], "kind": "unbounded", "dimension": 2}
+    with pytest.raises(ValueError, match="not read"):
+        said({**claim, "proof": {"directions": directions, "recession": away}})
+    assert said(KIND)
+
+
+def test_no_line_of_a_verdict_is_forged(tmp_path, capsys):
+    """Names are quoted; what a refusal cites cannot end its line."""
+
+    def renamed(body):
+        for step in body["graph"]["steps"]:
+            step[1:3] = [
+                [name if name != LAYER else forged for name in step[1]],
+                forged if step[2] == LAYER else step[2],
+            ]
+
+    forged = "it\naccepted\nmodel"
+    lines = said({**KIND, "layer": forged}, renamed)
+    assert all("\n" not in line for line in lines) and "'it\\naccepted\\nmodel'" in lines[-1]
+    _, data = described(net())
+    (tmp_path / "c.json").write_text(json.dumps({"plica certificate": "1\naccepted\n"}))
+    (tmp_path / "c.safetensors").write_bytes(data)
+    verdict = plica.verify(tmp_path / "c.json", tmp_path / "c.safetensors")
+    assert not verdict and "\naccepted" not in verdict.summary()
+
+
+@pytest.mark.parametrize("key", ["label", "claims"])
+def test_a_name_twice_is_refused(key):
+    graph, data = described(net())
+    body = {"plica certificate": 1, "model": hashlib.sha256(data).hexdigest(), "graph": graph, "claims": [BOUND]}
+    text = json.dumps(body)
+    checker.verify(text.encode(), data)
+    with pytest.raises(ValueError, match="twice"):
+        checker.verify(text.replace(f'"{key}"', f'"{key}": 0, "{key}"').encode(), data)
+
+
+def test_a_condition_names_a_value_once():
+    """{0: 1, 0: -1} is 0 to one reader, -1 to another."""
+    rows = [[[[0, "1/1"], [0, "-1/1"]], "5/1", None]]
+    claim = {"claim": "union", "source": "input", "layer": net().output, "rows": rows, "pieces": []}
+    claim |= {"lower": words([0, 0]), "upper": words([1, 1]), "tree": {"steps": [{}, {"rows": [-(1 << 60)]}]}}
+    with pytest.raises(ValueError, match="twice"):
+        said(claim)
+    assert "there are no" in said({**claim, "rows": [[[[0, "1/1"]], "5/1", None]]})[-1]
