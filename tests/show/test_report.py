@@ -15,6 +15,7 @@ from plica.core.result import Standing
 from plica.show import ModelPart, ReportData, render
 from plica.show.findings import findings, verdict
 from plica.show.sections import SECTIONS
+from plica.show.sections.forget import forget_view
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
@@ -112,6 +113,15 @@ def test_low_accuracy_is_a_warning_and_the_verdict(data):
     assert "layout" in first.meaning
     assert verdict(low) == first.sentence
     assert "Warning: " in render(low)
+
+
+def test_impostors_that_do_not_move_are_a_sentence(data):
+    part = data.models[0]
+    still = dataclasses.replace(part.impostors[0], distance=part.impostors[0].distance_start, reason="All is kept.")
+    part = dataclasses.replace(part, results=(*part.results, still))
+    model = forget_view(dataclasses.replace(data, models=(part,))).body["models"][0]
+    assert len(model["pairs"]) == len(data.models[0].impostors)
+    assert model["still"] == ["At relu1, 1 image came no nearer to another at all: all is kept."]
 
 
 def test_an_impostor_that_hardly_moves_is_not_said_to_look_like_the_other(data):

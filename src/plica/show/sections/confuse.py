@@ -214,10 +214,11 @@ def _mixing_words(r: MixingResult) -> Iterator[str]:
     if len(asked):
         second = r.header.get("reference", "a second network")
         differs, same, left = (int((asked == v).sum()) for v in (DIFFERS, SAME, OPEN))
+        was = "was" if left == 1 else "were"
         yield (
             f"Of {plural(len(asked), 'preimage')} at {listed(list(r.layers))}, {second} reads some input differently "
             f"in {differs}, and is proven to read all inputs alike in {same}"
-            f"{f'; {left} were open when the time ended' if left else ''}."
+            f"{f'; {left} {was} open when the time ended' if left else ''}."
         )
 
 

@@ -70,7 +70,8 @@ def _forget_model(part: ModelPart) -> dict[str, Any]:
         "slug": slug(part.name),
         "layers": layers,
         "charts": [_lanes(part, r) for r in part.kinds if len(set(r.kinds)) > 1 or (len(r.kinds) and not is_forced(r))],
-        "pairs": [_pair(p, part) for p in part.impostors],
+        "pairs": [_pair(p, part) for p in part.impostors if way(p) > 0],
+        "still": _still([p for p in part.impostors if way(p) <= 0]),
         "csv": csv_uri(header, rows) if rows else None,
         "csv_name": f"{slug(part.name)}-kinds.csv",
         "present": [k for k in order if any(np.any(r.kinds == k) for r in part.kinds)],
@@ -133,6 +134,16 @@ def _pair(pair: ImpostorResult, part: ModelPart) -> dict[str, Any]:
         "standing": Standing(pair.standing),
         "completeness": Completeness(pair.completeness),
     }
+
+
+def _still(pairs: list[ImpostorResult]) -> list[str]:
+    """A sentence for each layer where images came no nearer to others, and why."""
+    lines = []
+    for layer in dict.fromkeys(p.layer for p in pairs):
+        here = [p for p in pairs if p.layer == layer]
+        why = "; ".join(dict.fromkeys(p.reason[:1].lower() + p.reason[1:].rstrip(".") for p in here))
+        lines.append(f"At {layer}, {plural(len(here), 'image')} came no nearer to another at all: {why}.")
+    return lines
 
 
 def best_pair(data: ReportData) -> dict[str, Any] | None:
@@ -236,19 +247,19 @@ def is_near(pair: ImpostorResult) -> bool:
 
 def _impostors(data: ReportData) -> Iterator[Finding]:
     for part in data.models:
-        pairs = part.impostors
+        pairs = [p for p in part.impostors if way(p) > 0]
         if not pairs:
             continue
         far = max(pairs, key=way)
         kept, flips = sum(is_fooled(p) and is_near(p) for p in pairs), sum(p.class_impostor != p.class_x for p in pairs)
-        worst, share = max(p.feature_difference for p in pairs), percent(max(way(far), 0.0))
+        worst, share = max(p.feature_difference for p in pairs), percent(way(far))
         yield Finding(
             share, "of the way to another image, same features",
             f"{plural(len(pairs), 'impostor')} found in {part.name}: one moves {share} of the way to an image of class "
             f"{far.class_towards}; its features at {far.layer} differ by at most {number(far.feature_difference)}.",
             f"{kept} of {len(pairs)} come more than half of the way and keep the first answer, {flips} change it. "
             f"Largest difference over all: {number(worst)} in float64.",
-            _thumbnails(far, part), standing_of(pairs), completeness_of(pairs), *LINK, 2.2 + max(way(far), 0.0),
+            _thumbnails(far, part), standing_of(tuple(pairs)), completeness_of(tuple(pairs)), *LINK, 2.2 + way(far),
         )  # fmt: skip
 
 
