@@ -156,3 +156,31 @@ def test_proofs_accept_no_empty_pattern_and_refute_no_other(seed):
             if len(above.E):  # as near to the equations as positive outputs can be
                 h[h > 0] += np.linalg.lstsq(above.E[:, h > 0], above.e - above.E @ h, rcond=None)[0]
             assert not above.proves(np.maximum(h, 0)) or tuple((h > 0).astype(int)) in free
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_outputs_move_between_the_conditions(seed):
+    """Outputs made without a program, or in the middle: they keep the conditions and have the pattern asked for."""
+    rng = np.random.default_rng(seed)
+    n, k, m = 40, 12, 8
+    layers = [zoo._dense_of(rng.normal(size=s).tolist()) for s in ((k, n), (m, k))]
+    net, x = zoo.build(zoo.chain((n,), layers[0], zoo.RELU, layers[1], zoo.RELU)), rng.normal(size=n)
+    union = preimage(net, x, layer="relu3")
+    small = reduced(union.graph, np.full(n, -np.inf), np.full(n, np.inf))
+    above = shallow(small.graph, union.question.conditions)
+    done = 0
+    for _ in range(6):
+        branches = rng.choice([-1, 0, 1], k, p=[0.7, 0.1, 0.2])
+        h = above.middle(branches, 1e-7)
+        if h is None:
+            continue
+        assert (h[branches == 1] > 1e-7).all() and (h[branches == 0] == 0).all() and (h >= 0).all()
+        for unit in np.flatnonzero(h > 0).tolist():
+            lower = above.lower_unit(h, unit)
+            raised = None if lower is None else above.raise_unit(lower, unit, branches != 0)
+            for new, on in ((h, True), (lower, False), (raised, True)):
+                if new is not None:
+                    assert (new[unit] > 0) == on and (new >= 0).all() and (above.G @ new < above.g).all()
+                    assert np.abs(above.E @ new - above.e).max(initial=0) < 1e-9 * (1 + np.abs(new).sum())
+            done += raised is not None
+    assert done >= 3

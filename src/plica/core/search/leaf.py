@@ -21,12 +21,12 @@ from plica.core.search.leaf_program import PatternProgram, pattern_program
 from plica.core.search.point import exact_point
 from plica.core.search.reduced import Reduced
 from plica.core.search.relaxation import Literal, Relaxation
+from plica.core.search.shallow import DEEP
 from plica.errors import SolverError
 
 EXACT_COLUMNS = 64  # inputs up to which every pattern is decided by its exact rows
 ROOM = (1e-4, 1e-6)  # distances from the weak sides that are tried for a point of a whole pattern
 SHARE = 2e-4  # of the box: the room that is tried without a program
-DEEP = 1.0  # free values of units that are off are put this far below the knot
 
 
 class Leaves:

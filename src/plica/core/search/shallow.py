@@ -7,17 +7,26 @@ made positive a little, and the others make up for it.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
 
 from plica.core.choice import Piecewise
 from plica.core.exact.floats import gamma, smallest_singular_value, solution_radius
 from plica.core.network import INPUT
 from plica.core.search.blocks import FINAL, Blocks
-from plica.core.search.bounds import tables
+from plica.core.search.bounds import Taken, tables
 from plica.core.search.conditions import Conditions
+from plica.core.search.relaxation import Relaxation
+from plica.core.solve.warm import WarmProgram
 
+DEEP = 1.0  # free values of units that are off are put this far below the knot
+CENTRED = 1e-7  # less room than this is none
 STEP = 1e-2  # a unit that is switched on gets at most this
-LOWERINGS = 6  # steps in which a unit is brought to 0
+LOWERINGS = 10  # steps in which a unit is brought to 0
+STUCK = 1e-3  # of its first size: a unit so near to 0 and not there has others in its way
 KEEPS = 1e-11  # of the terms' sizes, by which the equations may then be missed
 KEPT = 64  # factorisations that are kept
 
@@ -43,6 +52,7 @@ class Shallow:
         self.length = np.linalg.norm(self.E, axis=1) + 1e-300
         self.reach = np.linalg.norm(self.G_size, axis=1) * (1 + 1e-9)
         self._inverse: dict[bytes, np.ndarray | None] = {}
+        self._on = np.zeros(W.shape[1], dtype=bool)  # rows of the program that are switched on
         self._sigma: list[tuple[np.ndarray, float]] = []
 
     def raise_unit(self, h: np.ndarray, unit: int, open_: np.ndarray) -> np.ndarray | None:
@@ -70,9 +80,10 @@ class Shallow:
         return h + size * step if size > 0 else None
 
     def lower_unit(self, h: np.ndarray, unit: int) -> np.ndarray | None:
-        """Outputs with a unit at 0 and the equations kept, the other positive ones making up; None when that fails.
+        """Outputs with a unit at 0 and the conditions kept, the other positive ones making up; None when that fails.
 
-        Each of them moves in proportion to its size, and never as far as 0 (affine scaling).
+        Each step is the shortest in which every output is measured by itself and every inequality by its room (Dikin),
+        and goes less than the whole way to the first side.
 
         Parameters
         ----------
@@ -80,24 +91,99 @@ class Shallow:
         """
         moving = h > 0
         moving[unit] = False
-        new = h.copy()
+        if moving.sum() < len(self.E):
+            return None
+        new, E, G = h.copy(), self.E[:, moving], self.G[:, moving]
         for _ in range(LOWERINGS):
-            own = new[moving]
-            M = self.E[:, moving] * own
-            try:
-                change = own * (M.T @ np.linalg.solve(M @ M.T, self.E[:, unit] * new[unit]))
-            except np.linalg.LinAlgError:
+            own, slack = new[moving], self.g - self.G @ new
+            if not (slack > 0).all():
                 return None
-            falls = change < 0
-            room = np.min(own[falls] / -change[falls], initial=np.inf)
-            size = 1.0 if room > 1 else 0.9 * room
+            aim = self.G[:, unit] * new[unit] / slack
+            change = own * _step(E * own, self.E[:, unit] * new[unit], G * own / slack[:, None], aim)
+            if not np.isfinite(change).all():
+                return None
+            used = np.concatenate([-change / own, G @ change / slack - aim])
+            size = 1.0 if used.max() < 1 else 0.9 / float(used.max())
             new[moving] = own + size * change
             new[unit] *= 1.0 - size
             if size == 1.0:
-                break
-        missed = np.abs(self.E @ (new - h)) > KEEPS * (self.E_size @ h)
-        fits = new[unit] == 0 and not missed.any() and (new >= 0).all() and (self.G @ new < self.g).all()
-        return new if fits else None
+                return self._checked(new)
+            if new[unit] < STUCK * h[unit]:
+                return None
+        return None
+
+    def _checked(self, h: np.ndarray) -> np.ndarray | None:
+        """Outputs that keep the conditions about as well as floats can; None when they do not."""
+        for new in (h, self.polished(h)):
+            missed = np.abs(self.E @ new - self.e) > KEEPS * (self.E_size @ new + np.abs(self.e))
+            if not missed.any() and (new >= 0).all() and (self.G @ new < self.g).all():
+                return new
+        return None
+
+    def as_relaxed(self, relaxation: Relaxation, h: np.ndarray, on: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Outputs as a point of the relaxation; what units that are off read stays where it is in x, or goes down."""
+        reads = relaxation.reads[self.name]
+        new = x.copy()
+        z = np.where(h > 0, h, np.minimum(x[reads], -DEEP))
+        new[reads], new[relaxation.graph.spans[self.name]] = z, h
+        new[relaxation.graph.spans[INPUT]] = z - self.graph.rows[self.name].offset
+        new[-1] = min(1.0, float(h[on].min(initial=1.0)))
+        return new
+
+    def centred(self, relaxation: Relaxation, taken: Taken, x: np.ndarray) -> np.ndarray:
+        """A point of the relaxation far from its sides, where there is one; otherwise the given one."""
+        branches = taken[self.name]
+        h = self.middle(branches, CENTRED)
+        return x if h is None else self.as_relaxed(relaxation, h, branches == 1, x)
+
+    def middle(self, branches: np.ndarray, least: float) -> np.ndarray | None:
+        """Outputs far from every side: what is on, and the room of every inequality, is as large as it can be, up to 1.
+
+        Parameters
+        ----------
+        branches : ndarray, shape (units,)
+            1 on, 0 off, -1 undecided (not negative).
+        least : float
+            With less room than this there is no answer (None), which says nothing about the pattern.
+        """
+        program, units = self._program, len(branches)
+        on, off = branches == 1, branches == 0
+        program.columns(np.arange(units), np.zeros(units), np.where(off, 0.0, np.inf))
+        for unit in np.flatnonzero(on != self._on).tolist():
+            program.row(len(self.E) + len(self.G) + unit, 0.0 if on[unit] else -np.inf, np.inf)
+        self._on = on
+        x = program.x if program.solve() == "optimal" else None
+        if x is None or not x[-1] > least or not np.isfinite(x).all():
+            return None
+        return self.polished(np.maximum(x[:-1], 0.0))
+
+    def polished(self, h: np.ndarray) -> np.ndarray:
+        """Outputs nearer to the equations, what is positive moved in proportion to its size."""
+        new, own = h.copy(), h[h > 0]
+        if len(own) < len(self.E):
+            return h
+        change = own * _shortest(self.E[:, h > 0] * own, self.e - self.E @ h)
+        new[h > 0] += change
+        return new if (np.abs(change) < 0.5 * own).all() else h
+
+    @cached_property
+    def _program(self) -> WarmProgram:
+        """Largest s with E h = e, G h + s <= g, h >= s where a unit is on (rows that are switched on by `middle`)."""
+        units = self.E.shape[1]
+        ones = np.ones((len(self.G), 1))
+        rows = np.vstack([
+            np.column_stack([self.E, np.zeros(len(self.E))]), np.column_stack([self.G, ones]),
+        ])  # fmt: skip
+        own = sp.hstack([sp.eye_array(units), sp.csr_array(-np.ones((units, 1)))])
+        cost = np.zeros(units + 1)
+        cost[-1] = -1.0
+        never = np.full(len(self.G) + units, -np.inf)
+        return WarmProgram(
+            cost,
+            sp.csr_array(sp.vstack([sp.csr_array(rows), own], format="csr")),
+            (np.zeros(units + 1), np.append(np.full(units, np.inf), 1.0)),
+            (np.concatenate([self.e, never]), np.concatenate([self.e, self.g, np.full(units, np.inf)])),
+        )
 
     def _solver(self, moving: np.ndarray) -> np.ndarray | None:
         """Right inverse of the equations on a set of units that stays in use while units are added."""
@@ -146,6 +232,26 @@ class Shallow:
     def dimension(self) -> int:
         """Of every piece proven here, in t."""
         return self.graph.spans[INPUT].stop - len(self.E)
+
+
+def _shortest(E: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The shortest y with E y = right, in floats; not finite where the rows of E are dependent."""
+    Q, R = np.linalg.qr(E.T)
+    if not np.diag(R).all():
+        return np.full(E.shape[1], np.nan)
+    return Q @ scipy.linalg.solve_triangular(R, right, trans="T", check_finite=False)
+
+
+def _step(E: np.ndarray, right: np.ndarray, V: np.ndarray, aim: np.ndarray) -> np.ndarray:
+    """y with E y = right, nearly, and the least |y|^2 + |V y - aim|^2; not finite where that fails."""
+    try:
+        L = scipy.linalg.cholesky(np.eye(E.shape[1]) + V.T @ V, lower=True, check_finite=False)
+        both = scipy.linalg.solve_triangular(L, np.column_stack([E.T, V.T @ aim]), lower=True, check_finite=False)
+        B, start = both[:, :-1], both[:, -1]
+        z = start + B @ np.linalg.solve(B.T @ B, right - B.T @ start)
+    except np.linalg.LinAlgError:
+        return np.full(E.shape[1], np.nan)
+    return scipy.linalg.solve_triangular(L, z, lower=True, trans="T", check_finite=False)
 
 
 def shallow(graph: Blocks, conditions: Conditions) -> Shallow | None:

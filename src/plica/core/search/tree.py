@@ -17,10 +17,10 @@ from plica.core.search.boxes import bisects, by_boxes
 from plica.core.search.conditions import Conditions
 from plica.core.search.decided import exact_piece
 from plica.core.search.found import Found, Tally, within
-from plica.core.search.leaf import DEEP, EXACT_COLUMNS, ROOM, Leaves
+from plica.core.search.leaf import EXACT_COLUMNS, ROOM, Leaves
 from plica.core.search.reduced import Reduced, reduced
 from plica.core.search.relaxation import Literal, Relaxation
-from plica.core.search.shallow import shallow
+from plica.core.search.shallow import DEEP, shallow
 from plica.core.search.ties import Ties, behind, closed_exactly
 
 CLEAR = 1e-7  # strictness above this is taken for a point; below it nothing is concluded
@@ -190,17 +190,12 @@ class Search:
         if self.shallow is None or literal is None or x is None or np.isnan(x[-1]):
             return None
         name, unit, on = literal
-        span, t = self.relaxation.graph.spans[name], self.relaxation.graph.spans[INPUT]
+        span = self.relaxation.graph.spans[name]
         raised = self.shallow.raise_unit
         h = raised(x[span], unit, taken[name] != 0) if on else self.shallow.lower_unit(x[span], unit)
         if h is None or h[taken[name] == 1].min(initial=1.0) <= 2 * CLEAR:
             return None
-        x = x.copy()
-        z = np.where(h > 0, h, np.minimum(x[self.relaxation.reads[name]], -DEEP))
-        x[self.relaxation.reads[name]], x[span] = z, h
-        x[t] = z - self.relaxation.graph.rows[name].offset
-        x[-1] = min(1.0, float(h[taken[name] == 1].min(initial=1.0)))
-        return x
+        return self.shallow.as_relaxed(self.relaxation, h, taken[name] == 1, x)
 
     def _leaf(self, taken: Taken, x: np.ndarray, share: float) -> Iterator[Found]:
         """A whole pattern: decide it."""
@@ -232,7 +227,12 @@ class Search:
             return None
         on = branches[self.shallow.name] == 1
         h = np.where(on, x[self.relaxation.graph.spans[self.shallow.name]], 0.0)
-        return h if h[on].min(initial=1.0) > 0 and self.shallow.proves(h) else None
+        if not h[on].min(initial=1.0) > 0:
+            return None
+        if not self.shallow.proves(h):
+            h = self.shallow.polished(h)
+            return h if self.shallow.proves(h) else None
+        return h
 
     def _known(self, key: bytes) -> bool:
         """Whether a pattern was decided before; boxes meet patterns again and again."""
@@ -285,6 +285,9 @@ class Search:
             x = program.x
             if x[-1] <= CLEAR and self._tied(taken):
                 return None
+            if self.shallow is not None:
+                self.tally.programs += 1
+                x = self.shallow.centred(self.relaxation, taken, x)
             return x if np.isfinite(x).all() else np.full(len(x), np.nan)
         if status == "infeasible":
             ray = program.ray()
