@@ -147,7 +147,7 @@ def _conv(step: Step) -> Tensor:
         first, own = o // (m // groups) * inner, w.data[o * inner * taps : (o + 1) * inner * taps]
         terms = [(c * taps, (first + c) * area) for c in range(inner)]
         for p in picks:
-            weights = [own[t + k] for t, _ in terms for k, _ in p]
+            weights = own if len(p) == taps else [own[t + k] for t, _ in terms for k, _ in p]
             data.append(total(weights, [x.data[i + q] for _, i in terms for _, q in p]))
     product = Tensor((1, m, *out), data, x.unit * w.unit)
     return add(product, _reshaped(bias[0], (m, *[1] * len(kernel)))) if bias else product
