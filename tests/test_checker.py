@@ -5,6 +5,8 @@ import gzip
 import hashlib
 import json
 import random
+import re
+import struct
 import subprocess
 import sys
 from fractions import Fraction
@@ -240,18 +242,27 @@ def outcome(certificate, model):
         return type(refusal)
 
 
+def claims(lines):
+    """What a verdict claims, without the tolerances; and these."""
+    text = "\n".join(line for line in lines[1:] if not line.startswith("graph"))
+    tolerance = r"(?<=at most )\S+"
+    return re.sub(tolerance, "", text), [float(number) for number in re.findall(tolerance, text)]
+
+
 def test_damaged_certificates_are_refused_or_say_the_same(certificates, full):
-    """A change that is accepted leaves every claim as it was (a space, a leading zero, a multiple of the proof)."""
+    """A change that is accepted leaves every claim as it was (a space, a leading zero, a multiple of the proof).
+
+    A tolerance may have grown.
+    """
     rng = random.Random(0)
     for kind, path in certificates.items():
         text, weights = path.read_bytes(), path.with_suffix(".safetensors").read_bytes()
-        truth = checker.verify(text, weights)
+        truth, limits = claims(checker.verify(text, weights))
         for _ in range(2500 if full else 120):
             said = outcome(mutated(text, rng), weights)
             if isinstance(said, list):
-                assert [line for line in said if not line.startswith("graph")][1:] == [
-                    line for line in truth if not line.startswith("graph")
-                ][1:], kind
+                accepted, own = claims(said)
+                assert accepted == truth and all(a <= b for a, b in zip(limits, own, strict=True)), kind
 
 
 def test_damaged_models_are_refused(certificates, shared_data, full):
@@ -266,7 +277,16 @@ def test_damaged_models_are_refused(certificates, shared_data, full):
     for _ in range(5000 if full else 300):
         try:
             exact_model.read_onnx(mutated(raw, rng))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError, MemoryError):
+        except (
+            ValueError,
+            KeyError,
+            IndexError,
+            TypeError,
+            AttributeError,
+            ArithmeticError,
+            MemoryError,
+            struct.error,
+        ):
             continue
 
 
