@@ -222,10 +222,9 @@ def with_maps(
         found = affine_maps(asked.net, listed.plan, branches, progress)
     except BudgetReached:
         return {}, Completeness.BUDGET
-    fields = {"matrices": found.matrices, "offsets": found.offsets}
-    fields["singular_values"] = np.linalg.svd(found.matrices, compute_uv=False)
+    fields = found.fields()
     try:
-        fields["linear"], _ = linear_regions(asked.net, listed.plan, branches, found, listed.pairs(), progress)
+        fields["linear"] = linear_regions(asked.net, listed.plan, branches, found, listed.pairs(), progress)
     except BudgetReached:
         return fields, Completeness.BUDGET
     return fields, status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -24,28 +25,42 @@ CELLS = 1 << 12
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """x -> matrices[i] x + offsets[i] on region i, and bounds of the errors of both.
+    """x -> matrices[k] x + offsets[k] with k = number[i] on cell i, and bounds of the errors of both.
 
     Attributes
     ----------
+    number : ndarray of int, shape (cells,)
+        Cells where the units that matter for the output take the same branches have one map, computed once.
+    first : ndarray of int, shape (n,)
+        A cell of each map.
     matrices, matrix_error : ndarray, shape (n, outputs, d)
     offsets, offset_error : ndarray, shape (n, outputs)
     """
 
+    number: np.ndarray
+    first: np.ndarray
     matrices: np.ndarray
     offsets: np.ndarray
     matrix_error: np.ndarray
     offset_error: np.ndarray
 
+    def fields(self) -> dict[str, np.ndarray]:
+        """Matrices, offsets and singular values, cell by cell."""
+        each = {"matrices": self.matrices, "offsets": self.offsets}
+        each["singular_values"] = np.linalg.svd(self.matrices, compute_uv=False)
+        return {name: values[self.number] for name, values in each.items()}
+
 
 def affine_maps(net: Network, plan: tuple[Stage, ...], branches: np.ndarray, progress: Progress) -> Maps:
-    """Maps of cells from their branches, shape (n, units)."""
-    d, out, n = math.prod(net.input_shape), math.prod(net.output_shape), len(branches)
+    """Maps of cells from their branches, shape (cells, units)."""
+    number, first = _alike(net, plan, branches, progress)
+    d, out, n = math.prod(net.input_shape), math.prod(net.output_shape), len(first)
     step = max(1, BYTES // solid_stages.bytes_per_cell(net, d))
-    maps = Maps(np.empty((n, out, d)), np.empty((n, out)), np.empty((n, out, d)), np.empty((n, out)))
+    shapes = (n, out, d), (n, out)
+    maps = Maps(number, first, *map(np.empty, shapes), *map(np.empty, shapes))
     for a in range(0, n, step):
         progress.check()
-        B = branches[a : a + step]
+        B = branches[first[a : a + step]]
         front = first_front(net, len(B))
         for stage in plan:
             taken = B[:, stage.first : stage.first + stage.count]
@@ -63,6 +78,21 @@ def affine_maps(net: Network, plan: tuple[Stage, ...], branches: np.ndarray, pro
         maps.matrices[own] = rate.value.reshape(len(B), d, out).transpose(1, 2).numpy()
         maps.matrix_error[own] = rate.error.reshape(len(B), d, out).transpose(1, 2).numpy()
     return maps
+
+
+def _alike(
+    net: Network, plan: tuple[Stage, ...], branches: np.ndarray, progress: Progress
+) -> tuple[np.ndarray, np.ndarray]:
+    """Number cells by the branches of the units that matter, and the first cell of each number."""
+    known: dict[bytes, int] = {}
+    number, first = np.empty(len(branches), np.int64), list[int]()
+    for a in range(0, len(branches), CELLS):
+        progress.check()
+        for i, row in enumerate(relevant_branches(net, plan, branches[a : a + CELLS]), a):
+            number[i] = known.setdefault(row.tobytes(), len(known))
+            if number[i] == len(first):
+                first.append(i)
+    return number, np.array(first, np.int64)
 
 
 def _tail(net: Network, plan: tuple[Stage, ...]) -> list:
@@ -97,32 +127,23 @@ class ExactOutput:
 
 def linear_regions(
     net: Network, plan: tuple[Stage, ...], branches: np.ndarray, maps: Maps, pairs: np.ndarray, progress: Progress
-) -> tuple[np.ndarray, int]:
-    """Number the linear regions: label of every cell, and how many pairs were decided in integers.
+) -> np.ndarray:
+    """Number the linear regions: the label of every cell.
 
     Parameters
     ----------
     pairs : ndarray of int, shape (m, 2)
         Cells with a common facet.
     """
-    i, j = pairs[:, 0], pairs[:, 1]
+    both, seat = np.unique(maps.number[pairs], axis=0, return_inverse=True)
+    i, j = both.T
     far = (np.abs(maps.offsets[i] - maps.offsets[j]) > maps.offset_error[i] + maps.offset_error[j]).any(axis=1)
     gap = np.abs(maps.matrices[i] - maps.matrices[j]) > maps.matrix_error[i] + maps.matrix_error[j]
-    open_ = pairs[~(far | gap.any(axis=(1, 2)))]
-    output, known = ExactOutput(net, plan), dict[bytes, tuple[object, ...]]()
-    cells, seat = np.unique(open_, return_inverse=True)
-    parts = [relevant_branches(net, plan, branches[cells[a : a + CELLS]]) for a in range(0, len(cells), CELLS)]
-    names = [row.tobytes() for part in parts for row in part]
-    same = np.zeros(len(open_), bool)
-    for row, (a, b) in enumerate(seat.reshape(-1, 2).tolist()):
+    same, output = i == j, ExactOutput(net, plan)
+    exactly = functools.cache(lambda k: output(branches[maps.first[k]]))
+    for row in np.flatnonzero(~(same | far | gap.any(axis=(1, 2)))).tolist():
         progress.check()
-        if names[a] == names[b]:
-            same[row] = True
-            continue
-        for c in (a, b):
-            if names[c] not in known:
-                known[names[c]] = output(branches[cells[c]])
-        same[row] = known[names[a]] == known[names[b]]
-    joined = open_[same]
+        same[row] = exactly(int(i[row])) == exactly(int(j[row]))
+    joined = pairs[same[seat.ravel()]]
     graph = coo_array((np.ones(len(joined)), (joined[:, 0], joined[:, 1])), shape=(len(branches), len(branches)))
-    return connected_components(graph, directed=False)[1].astype(np.int64), len(open_)
+    return connected_components(graph, directed=False)[1].astype(np.int64)

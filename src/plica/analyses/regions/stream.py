@@ -101,9 +101,7 @@ def _stream(
 
 def _maps(asked: Question, listed: Listed) -> dict[str, np.ndarray]:
     """Affine maps and singular values of a part, whatever the time: a later run has other regions."""
-    found = affine_maps(asked.net, listed.plan, listed.branches(), Progress())
-    values = np.linalg.svd(found.matrices, compute_uv=False)
-    return {"matrices": found.matrices, "offsets": found.offsets, "singular_values": values}
+    return affine_maps(asked.net, listed.plan, listed.branches(), Progress()).fields()
 
 
 def _planar(asked: Question, sizes: tuple[int, int], progress: Progress, left: AnyFrontier | None) -> Parts:
