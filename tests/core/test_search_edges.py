@@ -17,7 +17,9 @@ from plica.core.search.bounds import bound
 from plica.core.search.conditions import Conditions
 from plica.core.search.contract import HalfSpaces, _least, half_spaces, swept
 from plica.core.search.inside import proven_point
+from plica.core.search.reduced import reduced
 from plica.core.search.relaxation import Relaxation
+from plica.core.search.shallow import Shallow
 from plica.core.search.ties import Ties, homogeneous
 
 F = Fraction
@@ -60,6 +62,37 @@ def test_rows_that_only_rounding_keeps_apart_solve_nothing():
     assert exact[0][0] * exact[1][1] == exact[0][1] * exact[1][0]
     for guess in (np.zeros(2), np.linalg.solve(M.toarray(), [0.0, 1.0])):
         assert proven_point(graph, {}, conditions, infinite, guess) is None
+
+
+def test_columns_that_only_rounding_keeps_apart_fix_no_outputs():
+    """Two units behind the same equation, asked twice: outputs of both can change together."""
+    _, first, _, conditions = twice(0)
+    data = zoo.chain((3,), zoo._dense_of([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]]), zoo.RELU, zoo._dense_of(first.tolist()))
+    small = reduced(blocks(zoo.build(data), "dense2"), np.full(3, -np.inf), np.full(3, np.inf))
+    same = Conditions("dense2", conditions.G, (), conditions.E, (F(0), F(0)))
+    above, witness = Shallow(small.graph, "relu1", same), {"relu1": np.ones(2, dtype=int)}
+    assert np.linalg.matrix_rank(above.E, tol=1e-14) == 2
+    assert not above.only({"relu1": np.ones(2, dtype=int)}, witness)
+    assert above.only({"relu1": np.array([1, 0])}, {"relu1": np.array([1, 0])})
+
+
+def test_outputs_are_fixed_where_the_rank_says_so():
+    """Small integers, whose rank the floats know: what is proven is so, and nothing is kept for other patterns."""
+    fixed = open_ = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        W = rng.integers(-1, 2, (4, 6)).astype(float)
+        data = zoo.chain((8,), zoo._dense_of(rng.normal(size=(6, 8)).tolist()), zoo.RELU, zoo._dense_of(W.tolist()))
+        small = reduced(blocks(zoo.build(data), "dense2"), np.full(8, -np.inf), np.full(8, np.inf))
+        conditions = Conditions("dense2", sp.csr_array((0, 4)), (), sp.csr_array(np.eye(4)), (F(1),) * 4)
+        above = Shallow(small.graph, "relu1", conditions)
+        for _ in range(10):
+            taken, witness = rng.choice([-1, 0, 1], 6, p=[0.2, 0.5, 0.3]), (rng.random(6) < 0.4).astype(int)
+            moving = (taken != 0) | (witness == 1)
+            unique = np.linalg.matrix_rank(W[:, moving]) == moving.sum()
+            assert above.only({"relu1": taken}, {"relu1": witness}) == unique
+            fixed, open_ = fixed + unique, open_ + (not unique)
+    assert fixed > 50 and open_ > 50
 
 
 # --- boxes ----------------------------------------------------------------------------------------------------------
@@ -189,6 +222,15 @@ def test_multipliers_that_solve_their_equations_nearly_close_nothing(own, weak):
         closed = ties.close()
         assert not closed or own > 0
         assert closed or wrong or own < 0
+
+
+def test_multipliers_on_a_side_with_room_are_left_to_the_columns():
+    """h - z = 0 does not hold at the witness (z = -1), and h >= 0 says the same as it and z >= 0."""
+    A = np.array([[1.0, -1.0, 0.0], [1.0, 0.0, 1.0]])  # columns h, z, s; s = -h
+    ties = tied(A, np.array([1.0, -1.0]), np.zeros(3), np.array([np.inf, np.inf, 1.0]), weak=())
+    ties.relaxation.defined[0], ties._rows = False, {0: F(1)}
+    ties.w[1], ties._floats[1] = F(-1), -1.0
+    assert ties.close() and always_zero(ties)
 
 
 def test_equations_that_only_floats_call_solved_close_nothing():

@@ -53,6 +53,7 @@ class Shallow:
         self.reach = np.linalg.norm(self.G_size, axis=1) * (1 + 1e-9)
         self._inverse: dict[bytes, np.ndarray | None] = {}
         self._on = np.zeros(W.shape[1], dtype=bool)  # rows of the program that are switched on
+        self._independent: list[np.ndarray] = []
         self._sigma: list[tuple[np.ndarray, float]] = []
 
     def raise_unit(self, h: np.ndarray, unit: int, open_: np.ndarray) -> np.ndarray | None:
@@ -185,6 +186,25 @@ class Shallow:
             (np.concatenate([self.e, never]), np.concatenate([self.e, self.g, np.full(units, np.inf)])),
         )
 
+    def only(self, taken: Taken, witness: Taken) -> bool:
+        """Whether the branches taken leave no outputs but the witness's: proven, where the equations fix them all.
+
+        The difference of two solutions lies in the units that are not off and those on at the witness; where the
+        equations' columns of these are independent, it is 0.
+        """
+        moving = (taken[self.name] != 0) | (witness[self.name] == 1)
+        if moving.sum() > len(self.E):
+            return False
+        if any(not (moving & ~known).any() for known in self._independent):
+            return True
+        M = self.E[:, moving].T / self.length
+        sizes = np.linalg.norm(M, axis=1, keepdims=True) + 1e-300
+        lost = gamma(self.terms + 2) * float(np.linalg.norm(self.E_size[:, moving].T / self.length / sizes))
+        if smallest_singular_value(M / sizes) * (1 - 1e-12) <= lost * (1 + 1e-9):
+            return False
+        self._independent = [moving, *self._independent[: KEPT // 8]]
+        return True
+
     def _solver(self, moving: np.ndarray) -> np.ndarray | None:
         """Right inverse of the equations on a set of units that stays in use while units are added."""
         for known, inverse in self._inverse.items():
@@ -213,6 +233,13 @@ class Shallow:
         radius = solution_radius(float(np.linalg.norm(miss / self.length)) * (1 + 1e-9), sigma)
         spare = self.g - self.G @ h - gamma(k) * (self.G_size @ h + np.abs(self.g)) - self.g_wrong
         return bool((h[on] > radius).all() and (spare > self.reach * radius * (1 + 1e-9)).all())
+
+    def settled(self, h: np.ndarray) -> np.ndarray | None:
+        """These outputs, or some nearer to the equations, where the pattern is proven to have a point; else None."""
+        if self.proves(h):
+            return h
+        near = self.polished(h)
+        return near if self.proves(near) else None
 
     def _least(self, on: np.ndarray) -> float:
         """Proven smallest singular value of the scaled equations on some of the positive units."""

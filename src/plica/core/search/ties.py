@@ -11,6 +11,7 @@ the rows used are independent on the columns that must vanish, exact multipliers
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -73,16 +74,18 @@ class Ties:
         y = p.duals()
         y = np.where(np.abs(y) < SMALL, 0.0, y)
         used = np.flatnonzero(y)
+        y[self._wrong(used, y[used], p.row_lower, p.row_upper, self._row_value)] = 0.0  # columns may make up for them
+        used = np.flatnonzero(y)
         cost = np.zeros(len(p.cost))
         cost[self.relaxation.slack] = -1.0
-        if not len(used) or not self._signs(used, y[used], p.row_lower, p.row_upper, self._row_value):
+        if not len(used):
             return False
         A = p.matrix[used]
         rest = cost - A.T @ y[used]  # c of -s
         held = self._held(p.lower, p.upper)
         at_zero = (np.abs(rest) < SURE) & ~held
         sure = np.flatnonzero(~at_zero & ~held)
-        if not self._signs(sure, rest[sure], p.lower, p.upper, lambda j: self.w[j]):
+        if self._wrong(sure, rest[sure], p.lower, p.upper, lambda j: self.w[j]):
             return False
         zero = np.flatnonzero(at_zero & (np.diff(A.tocsc().indptr) > 0))
         M = A[:, zero].toarray().T  # (zero, used): M dy = rest[zero]
@@ -113,21 +116,21 @@ class Ties:
         held[self.relaxation.pinned] = True
         return held
 
-    def _signs(self, index: np.ndarray, weights: np.ndarray, low: np.ndarray, high: np.ndarray, value) -> bool:
-        """Whether every weight is on a side on which the witness has no room.
+    def _wrong(
+        self, index: np.ndarray, weights: np.ndarray, low: np.ndarray, high: np.ndarray, value: Callable
+    ) -> list[int]:
+        """Where a weight is on a side on which the witness has room.
 
         A positive weight is on the lower end, a negative one on the upper end.
         """
+        out = []
         for i, weight in zip(index.tolist(), weights.tolist(), strict=True):
-            own = value(i)
+            own, end = value(i), low[i] if weight > 0 else high[i]
             if own is None:
                 continue
-            end = low[i] if weight > 0 else high[i]
-            if not np.isfinite(end):
-                return False
-            if (weight > 0 and Fraction(end) < own) or (weight < 0 and Fraction(end) > own):
-                return False
-        return True
+            if not np.isfinite(end) or (Fraction(end) < own if weight > 0 else Fraction(end) > own):
+                out.append(i)
+        return out
 
 
 def homogeneous(relaxation: Relaxation) -> tuple[np.ndarray, np.ndarray]:

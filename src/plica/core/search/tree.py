@@ -190,9 +190,8 @@ class Search:
         if self.shallow is None or literal is None or x is None or np.isnan(x[-1]):
             return None
         name, unit, on = literal
-        span = self.relaxation.graph.spans[name]
-        raised = self.shallow.raise_unit
-        h = raised(x[span], unit, taken[name] != 0) if on else self.shallow.lower_unit(x[span], unit)
+        own, way = x[self.relaxation.graph.spans[name]], self.shallow
+        h = way.raise_unit(own, unit, taken[name] != 0) if on else way.lower_unit(own, unit)
         if h is None or h[taken[name] == 1].min(initial=1.0) <= 2 * CLEAR:
             return None
         return self.shallow.as_relaxed(self.relaxation, h, taken[name] == 1, x)
@@ -229,10 +228,7 @@ class Search:
         h = np.where(on, x[self.relaxation.graph.spans[self.shallow.name]], 0.0)
         if not h[on].min(initial=1.0) > 0:
             return None
-        if not self.shallow.proves(h):
-            h = self.shallow.polished(h)
-            return h if self.shallow.proves(h) else None
-        return h
+        return self.shallow.settled(h)
 
     def _known(self, key: bytes) -> bool:
         """Whether a pattern was decided before; boxes meet patterns again and again."""
@@ -276,10 +272,13 @@ class Search:
     def _look(self, taken: Taken) -> np.ndarray | None:
         """A point of the relaxation; None when the node is closed. NaN where nothing is known."""
         program = self.relaxation.program
-        self.tally.programs += 1
         if self.in_order:
             prefix = exact_piece(self.net, taken, self.conditions, self.domain)
             return None if prefix.is_empty else np.full(len(program.cost), np.nan)
+        if self.shallow is not None and self.first is not None and self.shallow.only(taken, self.first.branches):
+            self.tally.ties += 1  # it has the witness's own pattern, or none
+            return None
+        self.tally.programs += 1
         status = self._solve(taken)
         if status == "optimal":
             x = program.x
