@@ -127,7 +127,7 @@ def _windows(a: dict[str, Any], size: Sequence[int], kernel: Sequence[int]) -> t
     need(a.get("auto_pad", b"NOTSET") in plain and not a.get("ceil_mode"), "padding of another kind")
     need(len(kernel) == len(strides) == len(gaps) == n == len(pads) / 2 and min(*strides, *gaps, *kernel) > 0, "sizes")
     out = [(size[d] + pads[d] + pads[n + d] - gaps[d] * (kernel[d] - 1) - 1) // strides[d] + 1 for d in range(n)]
-    need(min(*pads, *out) >= 0 and math.prod(out) * math.prod(kernel) <= LARGEST, "a window does not fit")
+    need(min(*pads) >= 0 < min(*out, 1) and math.prod(out) * math.prod(kernel) <= LARGEST, "a window does not fit")
     taps, steps = list(enumerate(itertools.product(*map(range, kernel)))), [math.prod(size[d + 1 :]) for d in range(n)]
     found = []
     for o in itertools.product(*map(range, out)):

@@ -298,3 +298,76 @@ def test_a_condition_names_a_value_once():
     with pytest.raises(ValueError, match="twice"):
         said(claim)
     assert "there are no" in said({**claim, "rows": [[[[0, "1/1"]], "5/1", None]]})[-1]
+
+
+# --- sizes, and what they are applied to ----------------------------------------------------------------------------
+
+
+def made(op, x, *constants, **attributes):
+    """What one step makes of a value, given as an array, and constants."""
+    table = {f"c{k}": exact_model.exact(np.shape(c), np.ravel(c).tolist()) for k, c in enumerate(constants)}
+    step = exact_model.Step(op, ("x", *table), "y", attributes)
+    graph = exact_model.Graph([step], table, "x", np.shape(x), ["y"])
+    found = exact_model.run(graph, exact_model.point(graph, words(x)), {"y"})["y"]
+    return np.array(exact_model.fractions(found), dtype=float).reshape(found.shape)
+
+
+SQUARE, IMAGE = np.arange(4.0).reshape(2, 2), np.arange(1.0, 10).reshape(1, 1, 3, 3)
+ONES = np.ones((1, 1, 2, 2))
+WRONG = {
+    "a product with too short rows": ("Gemm", np.ones((1, 3)), [SQUARE], {}),
+    "a product with too long rows": ("Gemm", np.ones((1, 1)), [SQUARE], {"transB": 1}),
+    "a product with matrices": ("MatMul", np.ones((1, 2)), [SQUARE[:, :, None]], {}),
+    "a product with a transposed input": ("Gemm", np.ones((2, 2)), [SQUARE], {"transA": 1}),
+    "a product with twice the bias": ("Gemm", np.ones((2, 2)), [SQUARE, SQUARE], {"beta": 2.0}),
+    "a kernel of another rank": ("Conv", IMAGE, [ONES[..., 0]], {}),
+    "too few strides": ("Conv", IMAGE, [ONES], {"strides": [1]}),
+    "too many strides": ("Conv", IMAGE, [ONES], {"strides": [1, 1, 1]}),
+    "too few dilations": ("Conv", IMAGE, [ONES], {"dilations": [1]}),
+    "too many dilations": ("Conv", IMAGE, [ONES], {"dilations": [1, 1, 1]}),
+    "too many pads": ("Conv", IMAGE, [ONES], {"pads": [0, 0, 0, 0, 0, 0]}),
+    "negative pads": ("Conv", IMAGE, [ONES], {"pads": [-1, 0, 0, 0]}),
+    "negative pads of a pool": ("MaxPool", IMAGE, [], {"kernel_shape": [2, 2], "pads": [0, 0, 0, -1]}),
+    "a kernel of size zero": ("MaxPool", IMAGE, [], {"kernel_shape": [2, 0]}),
+    "a stride of zero": ("MaxPool", IMAGE, [], {"kernel_shape": [2, 2], "strides": [0, 1]}),
+    "a negative stride": ("MaxPool", IMAGE, [], {"kernel_shape": [3, 3], "strides": [-1, 1]}),
+    "a dilation of zero": ("MaxPool", IMAGE, [], {"kernel_shape": [2, 2], "dilations": [0, 1]}),
+    "a kernel larger than the image": ("Conv", IMAGE, [np.ones((1, 1, 4, 4))], {}),
+    "several images": ("Conv", np.ones((2, 1, 3, 3)), [ONES], {}),
+    "other channels": ("Conv", np.ones((1, 2, 3, 3)), [ONES], {}),
+    "channels in no group": ("Conv", np.ones((1, 2, 3, 3)), [ONES], {"group": 3}),
+    "no groups": ("Conv", IMAGE, [ONES], {"group": 0}),
+    "maps that groups do not share": ("Conv", np.ones((1, 2, 3, 3)), [np.ones((3, 1, 2, 2))], {"group": 2}),
+    "a pool with nothing in a window": ("MaxPool", IMAGE, [], {"kernel_shape": [1, 1], "pads": [1, 0, 0, 0]}),
+    "a sum of sizes that do not fit": ("Add", np.ones((1, 3)), [np.ones(2)], {}),
+    "a shape of another size": ("Reshape", np.ones(4), [], {"shape": [3]}),
+    "a negative shape": ("Reshape", np.ones(4), [], {"shape": [-2, -2]}),
+    "a shape that is left open": ("Reshape", np.ones(4), [], {"shape": [-1, 3]}),
+    "places outside": ("Pick", np.ones(2), [], {"index": [2], "shape": [1]}),
+    "negative places": ("Pick", np.ones(2), [], {"index": [-2], "shape": [1]}),
+    "more places than the shape has": ("Pick", np.ones(2), [], {"index": [0, 1], "shape": [1]}),
+    "groups outside": ("MaxOver", np.ones(2), [], {"groups": [[0, 2]], "shape": [1]}),
+    "a group of nothing": ("MaxOver", np.ones(2), [], {"groups": [[0], [-1]], "shape": [2]}),
+    "more groups than the shape has": ("MaxOver", np.ones(2), [], {"groups": [[0], [1]], "shape": [1]}),
+    "knots for more units": ("Piecewise", np.ones(2), [[0.0] * 3, [0.0] * 3, [1.0] * 3, [0.0] * 3, [0.0] * 3], {}),
+    "knots that fall": ("Piecewise", np.ones(1), [[1.0], [0.0], [0.0], [0.0], [0.0], [0.0], [0.0], [0.0]], {}),
+    "a jump": ("Piecewise", np.ones(1), [[0.0], [0.0], [1.0], [0.0], [1.0]], {}),
+    "a piece too many": ("Piecewise", np.ones(1), [[0.0], [0.0], [1.0], [0.0], [0.0], [0.0]], {}),
+    "a quotient by zero": ("Div", np.ones(1), [[0.0]], {}),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_sizes_that_do_not_fit_are_refused(name):
+    op, x, constants, attributes = WRONG[name]
+    with pytest.raises((ValueError, IndexError, ZeroDivisionError)):
+        made(op, x, *constants, **attributes)
+
+
+def test_more_or_fewer_numbers_than_a_shape_has_are_refused():
+    for values_ in ([1.0], [1.0, 2.0, 3.0]):
+        with pytest.raises(ValueError, match="numbers for shape"):
+            exact_model.exact([2], values_)
+    tensor = field(1, 1) + field(2, 11) + field(8, b"c") + field(9, struct.pack("<dd", 1.0, 2.0))
+    with pytest.raises(ValueError, match="numbers for shape"):
+        exact_model.read_onnx(field(7, field(5, tensor)))
