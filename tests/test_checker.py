@@ -1,5 +1,6 @@
 """The checker: right about real and degenerate networks, alone, and hard to deceive."""
 
+import ast
 import copy
 import gzip
 import hashlib
@@ -72,6 +73,7 @@ def test_it_needs_the_standard_library_only_and_is_short(certified):
     for source in SOURCES:
         lines = source.read_text(encoding="utf-8").splitlines()
         assert len(lines) < 400
+        assert not any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse("\n".join(lines))))  # python -O
         imported = {line.split()[1].split(".")[0] for line in lines if line.startswith(("import ", "from "))}
         assert imported <= sys.stdlib_module_names
 
@@ -479,3 +481,16 @@ def test_more_than_the_upper_ends_of_conditions_count():
         about = {"claim": "union", "source": "input", "rows": [[[[0, "1/1"]], "3/4", "3/4"]], "tree": {"steps": []}}
         with pytest.raises(ValueError, match="misses"):
             claimed(linear([1.0]), (1,), **about, pieces=pieces, lower=words([0]), upper=words([2]))
+
+
+def test_more_knots_than_0_end_an_activity():
+    """clip(u) is -1 for u up to -1."""
+    layer = nn.Linear(1, 1, bias=False).double()
+    with torch.no_grad():
+        layer.weight[:] = 1.0
+    about = {"claim": "union", "source": "input", "x": words([-2]), "lower": words([-3]), "upper": words([3])}
+    about |= {"tree": {"steps": [{}], "piece": 0}}
+    net = nn.Sequential(layer, nn.Hardtanh())
+    assert "1 closed pieces" in claimed(net, (1,), **about, pieces=[{"branches": [], "point": ["-5/2"]}])[-1]
+    with pytest.raises(ValueError, match="misses"):
+        claimed(net, (1,), **about, pieces=[{"branches": [], "point": ["-1/2"]}])

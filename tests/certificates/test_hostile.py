@@ -135,6 +135,7 @@ MISREAD = {  # other readers make something else of these files, or refuse them
         constants={"c": np.array([1.0])},
     ).SerializeToString(),
     "an operation of the file's own": RELU.SerializeToString() + field(25, field(1, b"Relu")),
+    "constants of another form": field(7, RELU.graph.SerializeToString() + field(15, b"")),
     "an operation of another domain": changed(RELU, first("node", lambda n: setattr(n, "domain", "mine"))),
     "numbers twice": changed(SUM, first("initializer", lambda t: t.double_data.append(2.0))),
     "numbers elsewhere": changed(SUM, first("initializer", lambda t: t.external_data.add(key="location", value="w"))),
@@ -169,6 +170,18 @@ def test_fields_of_another_type_are_refused(value, reason):
         return
     with pytest.raises(ValueError, match=reason):
         values(data, [1, 1])
+
+
+def test_numbers_of_one_byte_and_of_several_are_read():
+    """127 is the largest number of one byte; numbers of one field may be packed."""
+    for size in (127, 128, 300):
+        data = file(node("Add", "x c"), constants={"c": np.ones(size)}, shape=(1, size)).SerializeToString()
+        assert values(data, np.zeros(size)) == [1] * size
+    tensor = field(1, varint(2) + varint(1)) + field(2, 11) + field(8, b"c") + field(10, struct.pack("<dd", 1.0, 2.0))
+    model = file(node("Add", "x c"), shape=(2, 1))
+    data = field(7, model.graph.SerializeToString() + field(5, tensor))
+    assert exact_model.read_onnx(data).constants["c"].shape == (2, 1)
+    assert values(data, [0, 0]) == [1, 2]
 
 
 def test_numbers_of_more_than_64_bits_are_refused():
@@ -308,8 +321,7 @@ def made(op, x, *constants, **attributes):
     table = {f"c{k}": exact_model.exact(np.shape(c), np.ravel(c).tolist()) for k, c in enumerate(constants)}
     step = exact_model.Step(op, ("x", *table), "y", attributes)
     graph = exact_model.Graph([step], table, "x", np.shape(x), ["y"])
-    found = exact_model.run(graph, exact_model.point(graph, words(x)), {"y"})["y"]
-    return np.array(exact_model.fractions(found), dtype=float).reshape(found.shape)
+    return exact_model.run(graph, exact_model.point(graph, words(x)), {"y"})["y"]
 
 
 SQUARE, IMAGE = np.arange(4.0).reshape(2, 2), np.arange(1.0, 10).reshape(1, 1, 3, 3)
