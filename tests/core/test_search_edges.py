@@ -16,6 +16,7 @@ from plica.core.search.blocks import blocks
 from plica.core.search.bounds import bound
 from plica.core.search.conditions import Conditions
 from plica.core.search.contract import HalfSpaces, _least, half_spaces, swept
+from plica.core.search.found import within
 from plica.core.search.inside import proven_point
 from plica.core.search.reduced import reduced
 from plica.core.search.relaxation import Relaxation
@@ -260,3 +261,12 @@ def test_multipliers_whose_rounding_decides_close_nothing():
         misled += bool((rest[:2] > 1e-7).all())
         assert not ties.close()
     assert misled > 0 and not always_zero(ties)
+
+
+def test_points_at_the_sides_of_a_box_are_in_it_or_not():
+    """Fractions whose nearest float is the side: on it, and hardly inside and outside."""
+    unit = np.zeros(1), np.ones(1)
+    for point, inside in ((F(0), True), (F(1), True), (F(-1, 10**400), False), (F(1, 10**400), True),
+                          (1 - F(1, 10**40), True), (1 + F(1, 10**40), False), (F(2), False)):  # fmt: skip
+        assert within((point,), *unit) == inside
+        assert within((F(1, 2), point), np.zeros(2), np.ones(2)) == inside

@@ -1,11 +1,12 @@
 """Kind and dimension of {v : A v = 0, C v <= s} around v = 0, in exact rationals; slow, simple, and alone.
 
-Nothing here comes from plica. Gaussian elimination and a Bland phase-1 simplex in `fractions.Fraction`; each
+Nothing here comes from plica. Gaussian elimination and a Bland phase-1 simplex in Python's own integers; each
 question is asked row by row through Farkas' lemma: a row b vanishes on the cone {z : B z <= 0} exactly when -b is a
 nonnegative combination of the rows of B.
 """
 
 from fractions import Fraction
+from math import gcd, lcm
 
 Rows = list[list[Fraction]]
 
@@ -19,23 +20,38 @@ def _plain(x):
     return x.item() if hasattr(x, "item") else x
 
 
+def whole(row) -> list[int]:
+    """A row of rationals times the least positive number that makes it a row of integers without a common factor."""
+    common = lcm(*(x.denominator for x in row))
+    return reduced([x.numerator * (common // x.denominator) for x in row])
+
+
+def reduced(row: list[int]) -> list[int]:
+    """A row of integers without its common factor."""
+    factor = gcd(*row)
+    return [x // factor for x in row] if factor > 1 else row
+
+
+def eliminate(row: list[int], pivot: list[int], j: int) -> list[int]:
+    """A positive multiple of the row less a multiple of the pivot row, which is positive at j, and 0 there."""
+    lead, factor = pivot[j], row[j]
+    return reduced([lead * x - factor * y for x, y in zip(row, pivot, strict=True)]) if factor else row
+
+
 def echelon(rows: Rows) -> tuple[Rows, list[int]]:
-    """Reduced row echelon form without its zero rows, and the pivot columns."""
-    work, pivots, done = [row[:] for row in rows], [], 0
+    """Reduced row echelon form without its zero rows, and the pivot columns; integers inside."""
+    work, pivots, done = [whole(row) for row in rows], [], 0
     for column in range(len(rows[0]) if rows else 0):
         found = next((i for i in range(done, len(work)) if work[i][column]), None)
         if found is None:
             continue
         work[done], work[found] = work[found], work[done]
-        lead = work[done][column]
-        work[done] = [x / lead for x in work[done]]
-        for i, row in enumerate(work):
-            if i != done and row[column]:
-                factor = row[column]
-                work[i] = [x - factor * y for x, y in zip(row, work[done], strict=True)]
+        if work[done][column] < 0:
+            work[done] = [-x for x in work[done]]
+        work = [row if i == done else eliminate(row, work[done], column) for i, row in enumerate(work)]
         pivots.append(column)
         done += 1
-    return work[:done], pivots
+    return [[Fraction(x, row[j]) for x in row] for row, j in zip(work[:done], pivots, strict=True)], pivots
 
 
 def rank(rows: Rows) -> int:
@@ -64,30 +80,26 @@ def dot(a: list[Fraction], b: list[Fraction]) -> Fraction:
 def separate(columns: Rows, target: list[Fraction]) -> list[Fraction] | None:
     """None when target = sum y_j column_j with y >= 0, else z with column_j z <= 0 for all j and target z > 0.
 
-    Phase 1 of the simplex method with Bland's rule; z is read from the reduced costs of the artificial columns.
+    Phase 1 of the simplex method with Bland's rule; z is read from the reduced costs of the artificial columns. Every
+    row is kept as integers, a positive multiple of itself; the last entry of the costs says which one.
     """
     d, p = len(target), len(columns)
-    sign = [Fraction(-1) if t < 0 else Fraction(1) for t in target]
-    table = [
-        [sign[i] * c[i] for c in columns] + [Fraction(int(i == j)) for j in range(d)] + [sign[i] * target[i]]
-        for i in range(d)
-    ]
-    cost = [-sum((row[j] for row in table), Fraction(0)) for j in range(p)] + [Fraction(0)] * d
-    cost.append(-sum((row[-1] for row in table), Fraction(0)))
+    sign = [-1 if t < 0 else 1 for t in target]
+    rows = [[sign[i] * c[i] for c in columns] for i in range(d)]
+    table = [whole([*rows[i], *(int(i == j) for j in range(d)), sign[i] * target[i], 0]) for i in range(d)]
+    total = [-sum((row[j] for row in rows), Fraction(0)) for j in range(p)]
+    cost = whole([*total, *([0] * d), -sum((abs(t) for t in target), Fraction(0)), 1])
     basis = list(range(p, p + d))
     while (enter := next((j for j in range(p + d) if cost[j] < 0), None)) is not None:
-        ratios = [(row[-1] / row[enter], basis[i], i) for i, row in enumerate(table) if row[enter] > 0]
+        ratios = [(Fraction(row[-2], row[enter]), basis[i], i) for i, row in enumerate(table) if row[enter] > 0]
         leave = min(ratios)[2]
-        lead = table[leave][enter]
-        table[leave] = [x / lead for x in table[leave]]
-        for row in [*(table[:leave]), *(table[leave + 1 :]), cost]:
-            if row[enter]:
-                factor = row[enter]
-                row[:] = [x - factor * y for x, y in zip(row, table[leave], strict=True)]
+        pivot = table[leave]
+        table = [row if i == leave else eliminate(row, pivot, enter) for i, row in enumerate(table)]
+        cost = eliminate(cost, pivot, enter)
         basis[leave] = enter
-    if cost[-1] == 0:
+    if cost[-2] == 0:
         return None
-    return [sign[i] * (1 - cost[p + i]) for i in range(d)]
+    return [sign[i] * Fraction(cost[-1] - cost[p + i], cost[-1]) for i in range(d)]
 
 
 def vanishing(rows: Rows) -> list[int]:

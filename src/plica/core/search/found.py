@@ -113,4 +113,9 @@ def within(point: Point, low: np.ndarray, high: np.ndarray) -> bool:
     near = np.array([float(v) for v in point])
     if (near < low).any() or (near > high).any():
         return False
-    return all(low[i] <= point[i] <= high[i] for i in np.flatnonzero((near == low) | (near == high)).tolist())
+    for i in np.flatnonzero((near == low) | (near == high)).tolist():
+        p = point[i]
+        exact = (p.numerator, p.denominator) == float(near[i]).as_integer_ratio()  # then it is on the side
+        if not exact and not low[i] <= p <= high[i]:
+            return False
+    return True
