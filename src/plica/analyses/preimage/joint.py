@@ -28,7 +28,7 @@ from plica.errors import BudgetReached, SolverError
 RIVALS = 3  # other classes, the likeliest first, towards which the own piece is climbed
 STEPS = 4  # linear programs along the reference's gradient, for each of them
 PULLED = (0.01, 0.1, 0.4)  # back from a corner of the own piece, so that an exact point lies beside
-LISTED = 16  # pieces up to which the preimage is listed before the reference is asked, one piece at a time
+LISTED = 4  # pieces up to which the preimage is listed before the reference is asked, one piece at a time
 SHARE = 0.3  # of the time, for the list
 LOOKED = 3  # pieces that are looked at when the first points are ties of the reference
 
