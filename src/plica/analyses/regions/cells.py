@@ -17,6 +17,8 @@ from plica.analyses.regions.solid_exact import decode
 from plica.analyses.regions.solid_stages import Stage, stages
 from plica.core.network import Network
 
+CELLS = 1 << 12  # whose branches are unpacked at once
+
 
 @dataclass(frozen=True, eq=False)
 class Listed:
@@ -64,9 +66,10 @@ def listed_plane(engine: Engine, found: list[Found], *, exact: bool = False) -> 
 def _codes(engine: Engine, mesh: Mesh, units: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:
     """Packed branches; of stages with one form per unit the pattern words are that already."""
     if not units or not len(mesh.words) or not all(engine.units):
-        starts = range(len(mesh.words))
-        rows = [engine.exact.branches(mesh.words[i], len(units)) for i in starts]
-        return packed(np.array(rows, np.int16).reshape(len(rows), sum(units)), units)
+        rows = np.empty((len(mesh.words), sum(units)), np.int16)
+        for a in range(0, len(rows), CELLS):
+            rows[a : a + CELLS] = engine.exact.branches(mesh.words[a : a + CELLS], len(units))
+        return packed(rows, units)
     words = np.ascontiguousarray(mesh.words).view(np.uint8)
     if all(count % 64 == 0 for count in units):
         return words, (1,) * len(units)

@@ -84,17 +84,18 @@ class Exact:
         self.lines: OrderedDict[tuple, Line] = OrderedDict()
 
     def branches(self, words: np.ndarray, upto: int) -> np.ndarray:
-        """Branches of all stages before `upto`, shape (units,)."""
-        out = []
+        """Branches of all stages before `upto`, shape (..., units), from pattern words, shape (..., words)."""
+        out = [np.zeros((*words.shape[:-1], 0), np.int16)]
         for i, stage in enumerate(self.plan[:upto]):
-            own, taken = words[self.starts[i] : self.starts[i + 1]], stage.initial.copy()
+            own = np.ascontiguousarray(words[..., self.starts[i] : self.starts[i + 1]])
+            taken = np.broadcast_to(stage.initial, (*words.shape[:-1], len(stage.initial))).copy()
             if stage.binary:
-                bits = np.unpackbits(own.view(np.uint8), bitorder="little")[: stage.forms]
-                np.add.at(taken, stage.unit, stage.step * bits.astype(np.int16))
+                bits = np.unpackbits(own.view(np.uint8), axis=-1, count=stage.forms, bitorder="little")
+                np.add.at(taken, (..., stage.unit), stage.step * bits.astype(np.int16))
             else:
-                taken[stage.unit] = own.view(np.uint16)[: stage.decisions]
+                taken[..., stage.unit] = own.view(np.uint16)[..., : stage.decisions]
             out.append(taken)
-        return np.concatenate(out) if out else np.zeros(0, np.int16)
+        return np.concatenate(out, axis=-1)
 
     def line(self, label: int, branches: np.ndarray) -> Line:
         """Line of a side of a cell, or the form of a label."""

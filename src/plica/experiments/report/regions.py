@@ -17,9 +17,9 @@ from plica.core.result import Completeness
 from plica.errors import PlicaError
 from plica.experiments.report.model import Done, Job, Part
 
-MARGIN = 0.25
+MARGIN = 0.1
 MOST = 50_000  # regions of the picture
-SECONDS, TRIES = 3.0, 5  # for a window; one that takes longer is halved
+SECONDS, TRIES = 10.0, 5  # for a window; one that takes longer is halved
 OUTPUTS = 100  # above which maps are not kept
 
 
