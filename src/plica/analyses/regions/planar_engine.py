@@ -19,7 +19,7 @@ from plica.analyses.regions.pages import keep_pages
 from plica.analyses.regions.planar_exact import Exact, ratio
 from plica.analyses.regions.planar_fine_maps import FineMaps
 from plica.analyses.regions.planar_fine_tier import FineTier
-from plica.analyses.regions.planar_kernels import FULL, UNIT, pack_signs
+from plica.analyses.regions.planar_kernels import FULL, MOST, UNIT, pack_signs
 from plica.analyses.regions.planar_maxima import groups_of, needs_rounds, split_maxima
 from plica.analyses.regions.planar_move import carry, combine, compact, places, positive_norms
 from plica.analyses.regions.planar_rows import SAFE, TINY, FormBound, Pusher, Rows, choice_norm, choice_of, is_relu
@@ -118,7 +118,7 @@ class Engine:
             if self.settler is None:
                 maps = FineMaps(self.net, self.plan, self.pusher.nodes, self.window.lines)
                 fine = FineTier(maps, self.groups, self.exact.real, 4.0 * UNIT * self.radius)
-                self.settler = Settler(self.exact, fine, self.radius)
+                self.settler = Settler(self.exact, fine, self.units, self.radius)
             return self.settler
 
     def _work_alone(self) -> None:
@@ -293,31 +293,40 @@ class Engine:
         groups = self.groups[k.stage]
         emit = emit or (groups is not None and needs_rounds(groups))
         total, doubt = 0, np.arange(len(k.polygons))
+        counted = 0  # regions that are not built
         splits: list[Split] = []
         if stage.binary:
-            POS, NEG = self._signs(k)
-            p, values = k.polygons, self._forms(k)  # vertices may have been recomputed
-            chunk = (p.offset, p.index, p.label, k.X, POS, NEG, values)
-            bounds = (k.forms.row, k.forms.offset, k.base, k.forms.reach)
-            code = np.uint64((k.stage + 1) << 40)
-            total, out, doubt = split_binary(chunk, bounds, k.stage << 48, doubt, emit, k.keys, code)
-            if total == FULL:
-                raise SolverError(
-                    "A kernel of the plane's regions ran out of room: a fault of plica, please report it."
-                )
-            splits = after_split(k, out) if emit else []
+            total, splits, doubt = self._split_forms(k, doubt, emit=emit)
+            counted = 0 if emit else total
+            if len(doubt) and not emit and stage.forms > MOST:  # many forms: rounds
+                more, splits, doubt = self._split_forms(k, doubt, emit=True)
+                total, emit = total + more, True
             if k.stage < len(self.plan) - 1 and len(splits) == 1 and splits[0].done:
                 splits = [replace(splits[0], ahead=self._ahead(k, len(splits[0].polygons)))]
         elif groups is not None:
             total, splits, doubt = split_maxima(k, stage.node.inputs[0], groups, emit=emit)
+            counted = 0 if emit else total
         if len(doubt):
             more, exact = self._settle().split(k, doubt, emit=emit)
             total, splits = total + more, splits + exact
+            counted += 0 if emit else more
         unfinished = sum(len(s.polygons) for s in splits if not s.done)
         with self.lock:
             self.tally.cells[k.stage] += total - unfinished
-            self.tally.count += 0 if emit else total
+            self.tally.count += counted
         return splits
+
+    def _split_forms(self, k: Chunk, cells: np.ndarray, *, emit: bool) -> tuple[int, list[Split], np.ndarray]:
+        """Cells of a chunk after a stage of questions with two answers, in floats; see `split_binary`."""
+        POS, NEG = self._signs(k)
+        p, values = k.polygons, self._forms(k)  # vertices may have been recomputed
+        chunk = (p.offset, p.index, p.label, k.X, POS, NEG, values)
+        bounds = (k.forms.row, k.forms.offset, k.base, k.forms.reach)
+        code = np.uint64((k.stage + 1) << 40)
+        total, out, doubt = split_binary(chunk, bounds, k.stage << 48, cells, emit, k.keys, code)
+        if total == FULL:
+            raise SolverError("A kernel of the plane's regions ran out of room: a fault of plica, please report it.")
+        return total, after_split(k, out) if emit else [], doubt
 
     def _forms(self, k: Chunk) -> np.ndarray:
         """Values of the stage's forms at the vertices."""

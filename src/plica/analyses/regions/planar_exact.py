@@ -138,48 +138,75 @@ class Exact:
             ]).reshape(len(points), -1)  # fmt: skip
         return out
 
-    def split(self, index: int, labels: np.ndarray, words: np.ndarray) -> list[Part]:
-        """Parts of one cell under the forms of a stage; nothing rounds."""
+    def split(
+        self, index: int, labels: np.ndarray, words: np.ndarray, near: np.ndarray, most: float = math.inf
+    ) -> tuple[list[Part], bool]:
+        """Parts of one cell under the forms of a stage; nothing rounds. And whether the stage is done.
+
+        Parameters
+        ----------
+        near : ndarray
+            Of maxima: which candidates no other one is known to be above on the whole cell (bool). Of other forms: the
+            sign that they are known to have on it, 0 for none (int8).
+        most : float
+            Of these forms so many at most cut the cell; then the parts are pieces of it, with no words of this stage.
+        """
         branches = self.branches(words, index)
         whole = list(zip(self.corners(labels, branches), (int(v) for v in labels), strict=True))
-        stage = self.plan[index]
-        if stage.binary:
-            return self._split_binary(index, whole, branches)
-        return self._split_groups(index, whole, branches)
+        if self.plan[index].binary:
+            return self._split_binary(index, whole, branches, near, most)
+        return self._split_groups(index, whole, branches, near), True
 
-    def _split_binary(self, index: int, whole: list, branches: np.ndarray) -> list[Part]:
-        stage = self.plan[index]
-        parts = [(whole, [0] * stage.forms)]
-        for form in np.flatnonzero(self.real[index]).tolist():
-            label = label_of(index, form)
-            line = self.line(label, branches)
+    def _split_binary(
+        self, index: int, whole: list, branches: np.ndarray, near: np.ndarray, most: float
+    ) -> tuple[list[Part], bool]:
+        parts, cuts, done = [(whole, (near > 0).astype(np.uint8))], 0, True
+        for form in np.flatnonzero(self.real[index] & (near == 0)).tolist():
+            line = self.line(label_of(index, form), branches)
             if not any(line):
                 continue
+            if cuts >= most:
+                done = False
+                break
             new = []
             for piece, bits in parts:
-                above, below = cut(piece, line, label)
-                new += [(above, [*bits[:form], 1, *bits[form + 1 :]])] if above else []
+                above, below = cut(piece, line, label_of(index, form))
+                raised = bits.copy()
+                raised[form] = 1
+                new += [(above, raised)] if above else []
                 new += [(below, bits)] if below else []
+            cuts += len(new) > len(parts)
             parts = new
-        return [Part([p for p, _ in piece], [s for _, s in piece], _pack(np.array(bits, np.uint8), index, self))
-                for piece, bits in parts]  # fmt: skip
+        none = np.zeros(0, np.uint64)
+        return [
+            Part([p for p, _ in piece], [s for _, s in piece], _pack(bits, index, self) if done else none)
+            for piece, bits in parts
+        ], done
 
-    def _split_groups(self, index: int, whole: list, branches: np.ndarray) -> list[Part]:
+    def _split_groups(self, index: int, whole: list, branches: np.ndarray, near: np.ndarray) -> list[Part]:
         stage = self.plan[index]
         z = self.maps.values(index, branches)[stage.node.inputs[0]].numerator
         corners = np.array([[p[2], p[0], p[1]] for p, _ in whole], object)
         parts: list[tuple[list, list[int]]] = [(whole, [])]
         for g in range(stage.decisions):
-            forms = range(stage.start[g], stage.start[g + 1])
+            first: dict[tuple, int] = {}  # equal on the whole cell: the first wins
+            for f in (stage.start[g] + np.flatnonzero(near[stage.start[g] : stage.start[g + 1]])).tolist():
+                first.setdefault(tuple(z[stage.plus[f]]), f)
+            forms = list(first.values())
+            if len(forms) == 1:
+                for _, winners in parts:
+                    winners.append(int(stage.position[forms[0]]))
+                continue
+            whole_cell = _rivals((z[[stage.plus[f] for f in forms]] @ corners.T).tolist())
+            forms = [forms[k] for k, _ in whole_cell]
             units = [int(stage.plus[f]) for f in forms]
             rows = [(int(z[u][1]), int(z[u][2]), int(z[u][0])) for u in units]
-            rivals = _rivals((z[units] @ corners.T).tolist())
             new = []
             for piece, winners in parts:
-                for k, others in rivals:
+                for k, others in _rivals([[dot(row, p) for p, _ in piece] for row in rows]):
                     part = self._clip(index, piece, units, rows, k, others)
                     if part:
-                        new.append((part, [*winners, int(stage.position[stage.start[g] + k])]))
+                        new.append((part, [*winners, int(stage.position[forms[k]])]))
             parts = new
         out = []
         for piece, winners in parts:

@@ -5,10 +5,12 @@ Every answer is proven or not given; integers decide what is left.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from plica.analyses.regions.planar_exact import Point, ratio
 from plica.analyses.regions.planar_fine import corners_of, meet, round_at, sign_at, values_at
 from plica.analyses.regions.planar_fine_maps import FineMaps, lines_of
 from plica.analyses.regions.planar_group_split import split_groups
@@ -92,6 +94,41 @@ class FineTier:
                 spread[name] = float(np.linalg.norm(v.H) * UNIT**2 * 16.0 + 2.0 * np.linalg.norm(v.error)) * far
         return values, spread
 
+    def rows_at(self, stage: int, words: np.ndarray, exact: list[Point]) -> tuple[dict, dict] | None:
+        """The same at exact points, with their rounding; None where that is more than that of the values."""
+        points = np.array([two_floats(p) for p in exact])
+        values, spread = self.rows(stage, words, points)
+        spread = {name: 2.0 * s for name, s in spread.items()}
+        good = all(spread[n] <= UNIT * np.linalg.norm(v, axis=1).min(initial=np.inf) for n, v in values.items())
+        return (values, spread) if good else None
+
+    def near(self, stage: int, words: np.ndarray, exact: list[Point]) -> np.ndarray:
+        """What floats tell of a stage on a whole cell with these corners, as `Exact.split` wants it.
+
+        Five roundings of each term at the corners, and the map's own error.
+        """
+        plan = self.maps.plan[stage]
+        read = self.maps.values(stage, words)[plan.node.inputs[0]]
+        x = np.array([[1.0, *two_floats(p)[:3:2]] for p in exact])
+        H = read.H[plan.plus]
+        size, error = np.abs(H), read.off
+        if plan.binary:
+            other = np.where((plan.minus >= 0)[:, None], read.H[plan.minus], 0.0)
+            H, size, error = H - other, size + np.abs(other), 2.0 * read.off
+            H[:, 0] -= plan.knot
+            size[:, 0] += np.abs(plan.knot)
+        values = x @ H.T
+        off = SAFE * (16.0 * UNIT * (np.abs(x) @ size.T) + error * np.abs(x).sum(1)[:, None]) + TINY
+        if plan.binary:
+            return (values > off).all(0).astype(np.int8) - (values < -off).all(0)
+        total, group = values.sum(0), np.repeat(np.arange(plan.decisions), np.diff(plan.start))
+        most = np.flatnonzero(total == np.maximum.reduceat(total, plan.start[:-1])[group])
+        best = most[np.unique(group[most], return_index=True)[1]]
+        if len(best) < plan.decisions:  # values that are no numbers
+            return np.ones(plan.forms, bool)
+        rival = best[group]
+        return ~(values[:, rival] - values > off[:, rival] + off).all(0)
+
     def places(self, points: np.ndarray) -> np.ndarray:
         """x, y, delta, rho, eps of points."""
         X = np.empty((len(points), 5))
@@ -139,9 +176,21 @@ class FineTier:
             taken = _bits(stage, self.groups[index], taken)
         used, number = np.unique(out.vertex, return_inverse=True)
         points = points[used]
-        values, spread = self.rows(index, words, points)
+        done = not out.more.any()
+        last = done and index + 1 == len(self.maps.plan)  # nothing reads these rows
+        values, spread = ({}, {}) if last else self.rows(index, words, points)
         return FineParts(out.offset, number.ravel(), label, taken, self.places(points),
-                         np.concatenate([keys, out.names])[used], values, spread, not out.more.any())  # fmt: skip
+                         np.concatenate([keys, out.names])[used], values, spread, done)  # fmt: skip
+
+
+def two_floats(point: Point) -> tuple[float, float, float, float, float]:
+    """An exact point as in `planar_fine`; its distance is within the rounding of `FineTier.rows_at`."""
+    out: list[float] = []
+    for v in point[:2]:
+        high = ratio(v, point[2])
+        p, q = high.as_integer_ratio() if math.isfinite(high) else (0, 1)
+        out += [high, ratio(v * q - p * point[2], q * point[2])]
+    return out[0], out[1], out[2], out[3], 0.0
 
 
 def errors_of(values: np.ndarray, spread: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
@@ -10,8 +12,21 @@ import numpy as np
 from plica.analyses.regions.planar_exact import Exact, Part, Point, dot, ratio
 from plica.analyses.regions.planar_fine_tier import FineParts, FineTier, errors_of
 from plica.analyses.regions.planar_kernels import NONE, UNIT
-from plica.analyses.regions.planar_rows import SAFE, TINY, FormBound, Rows
+from plica.analyses.regions.planar_rows import FormBound, Rows
 from plica.analyses.regions.planar_state import Chunk, Polygons, Split, no_new
+
+AT_ONCE = 16  # forms that integers cut a cell by before floats go on
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A cell cut in integers: its pattern words, vertices of its parts, these, rows there, their spread."""
+
+    words: np.ndarray
+    points: list[Point]
+    parts: list[Part]
+    values: dict[str, np.ndarray]
+    spread: dict[str, float]
 
 
 class Settler:
@@ -22,6 +37,8 @@ class Settler:
     exact : Exact
     fine : FineTier
         Is asked first.
+    units : list of bool
+        Stages whose forms are their units.
     radius : float
         Of the window, for the rounding of coordinates.
 
@@ -33,8 +50,8 @@ class Settler:
         Decided by `fine`.
     """
 
-    def __init__(self, exact: Exact, fine: FineTier, radius: float) -> None:
-        self.exact, self.fine, self.place_error = exact, fine, 4.0 * UNIT * radius
+    def __init__(self, exact: Exact, fine: FineTier, units: list[bool], radius: float) -> None:
+        self.exact, self.fine, self.units, self.place_error = exact, fine, units, 4.0 * UNIT * radius
         self.lock = threading.Lock()
         self.vertices = self.cells = self.fine_vertices = self.fine_cells = 0
 
@@ -70,9 +87,15 @@ class Settler:
         branches = self.exact.branches(p.words[c], k.stage)
         point = self.exact.corners(sides, branches)[1]
         lines = [self.exact.line((k.stage << 48) + (f << 24) + NONE, branches) for f in forms]
-        self._put(k, v, self.exact.rows(k.stage, branches, [point]), {})
+        self._put(k, v, *self._rows(k, c, [point]))
         k.X[v] = ratio(point[0], point[2]), ratio(point[1], point[2]), 0.0, 0.0, self.place_error
         return [(f, dot(line, point)) for f, line in zip(forms, lines, strict=True)]
+
+    def _rows(self, k: Chunk, c: int, points: list[Point]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """Rows of exact points of a cell, rounded, and how far they are off beside their rounding."""
+        words = k.polygons.words[c]
+        found = self.fine.rows_at(k.stage, words, points)
+        return found or (self.exact.rows(k.stage, self.exact.branches(words, k.stage), points), {})
 
     def _put(self, k: Chunk, v: int, values: dict[str, np.ndarray], spread: dict[str, float]) -> None:
         """Overwrite the rows of a vertex; `spread` is their error beside the rounding."""
@@ -95,9 +118,7 @@ class Settler:
 
     def split(self, k: Chunk, cells: np.ndarray, *, emit: bool) -> tuple[int, list[Split]]:
         """Split cells; returns the number of parts, and the parts where `emit`, with rows for their vertices."""
-        points: list[Point] = []
-        values: dict[str, list] = {name: [] for name in k.rows.values}
-        parts: list[tuple[np.ndarray, list[int], Part]] = []
+        cut: dict[bool, list[Cut]] = {True: [], False: []}
         told: list[tuple[np.ndarray, FineParts]] = []
         total, p = 0, k.polygons
         for c in cells.tolist():
@@ -110,36 +131,60 @@ class Settler:
                 continue
             with self.lock:
                 self.cells += 1
-                found = self.exact.split(k.stage, p.label[p.offset[c] : p.offset[c + 1]], p.words[c])
+                found, done = self._split(k, c, emit)
                 total += len(found)
-                if not emit:
-                    continue
-                own = list(dict.fromkeys(x for part in found for x in part.points))
-                rows = self.exact.rows(k.stage, self.exact.branches(p.words[c], k.stage), own)
-            numbers = {x: len(points) + i for i, x in enumerate(own)}
-            points += own
-            for name, kept in values.items():
-                kept += list(rows[name])
-            parts += [(p.words[c], [numbers[x] for x in part.points], part) for part in found]
+                if emit:
+                    cut[done].append(self._cut(k, c, found, done))
         splits = [_fine_split(k, [t for t in told if t[1].done == done], done=done) for done in (True, False)]
-        exact = [self._parts(k, points, values, parts)] if parts else []
-        return total, [s for s in splits if s is not None] + exact
+        splits += [self._parts(k, cut[done], done) for done in (True, False) if cut[done]]
+        return total, [s for s in splits if s is not None]
 
-    def _parts(self, k: Chunk, points: list[Point], values: dict, parts: list) -> Split:
+    def _split(self, k: Chunk, c: int, emit: bool) -> tuple[list[Part], bool]:
+        """Parts of a cell in integers; a few forms at a time where floats can go on with the parts."""
+        words, label = k.polygons.words[c], k.polygons.label[k.polygons.offset[c] : k.polygons.offset[c + 1]]
+        near = self.fine.near(k.stage, words, self.exact.corners(label, self.exact.branches(words, k.stage)))
+        most = AT_ONCE if emit and self.units[k.stage] else math.inf
+        return self.exact.split(k.stage, label, words, near, most)
+
+    def _cut(self, k: Chunk, c: int, parts: list[Part], done: bool) -> Cut:
+        """Parts of a cell, with rows for their vertices where a stage reads them."""
+        words = k.polygons.words[c]
+        points = list(dict.fromkeys(x for part in parts for x in part.points))
+        if done and k.stage + 1 == len(self.exact.plan):
+            return Cut(words, points, parts, {}, {})
+        values, spread = self._rows(k, c, points)
+        if not done:
+            self._set_zeros(k, c, points, values[self.exact.plan[k.stage].node.inputs[0]])
+        return Cut(words, points, parts, values, spread)
+
+    def _set_zeros(self, k: Chunk, c: int, points: list[Point], values: np.ndarray) -> None:
+        """Set units that are exactly zero at points to negative zero: the mark of a tight unit."""
+        branches = self.exact.branches(k.polygons.words[c], k.stage)
+        doubtful = np.abs(values) <= 2.0**-20 * np.abs(values).max(axis=1, initial=0.0)[:, None]
+        for i, unit in np.argwhere(doubtful & self.exact.real[k.stage]).tolist():
+            if dot(self.exact.line((k.stage << 48) + (unit << 24) + NONE, branches), points[i]) == 0:
+                values[i, unit] = -0.0
+
+    def _parts(self, k: Chunk, cut: list[Cut], done: bool) -> Split:
         """Parts of cells as a split of its own."""
+        points = [x for own in cut for x in own.points]
         X = np.array([[ratio(p[0], p[2]), ratio(p[1], p[2]), 0.0, 0.0, self.place_error] for p in points])
-        rows = Rows({n: np.array(v) for n, v in values.items()}, {}, {})
-        for n, Y in rows.values.items():
-            rows.norm[n] = np.linalg.norm(Y, axis=1) * SAFE + TINY
-            rows.error[n] = 2.0 * UNIT * rows.norm[n] + TINY
+        rows = Rows({}, {}, {})
+        for name in cut[0].values:
+            values = np.concatenate([own.values[name] for own in cut])
+            spread = np.concatenate([np.full(len(own.points), own.spread.get(name, 0.0)) for own in cut])
+            rows.put(name, values, *errors_of(values, spread))
         keys = np.array([_key(p) for p in points], np.uint64)
+        before = np.cumsum([0, *(len(own.points) for own in cut)]).tolist()
+        number = [{x: at + i for i, x in enumerate(own.points)} for own, at in zip(cut, before, strict=False)]
+        parts = [(own.words, seat, part) for own, seat in zip(cut, number, strict=True) for part in own.parts]
         polygons = Polygons(
             np.cumsum([0, *(len(part.points) for _, _, part in parts)]),
-            np.array([v for _, numbers, _ in parts for v in numbers], np.int64),
+            np.array([seat[x] for _, seat, part in parts for x in part.points], np.int64),
             np.array([s for _, _, part in parts for s in part.labels], np.int64),
             np.array([np.concatenate([words, part.words]) for words, _, part in parts]),
         )
-        return Split(k.stage, rows, X, keys, polygons, no_new())
+        return Split(k.stage, rows, X, keys, polygons, no_new(), done=done)
 
 
 def _fine_split(k: Chunk, told: list[tuple[np.ndarray, FineParts]], *, done: bool) -> Split | None:
