@@ -96,3 +96,27 @@ def test_lists_and_streams_go_on(model, tmp_path):
     rest = runner.invoke(app, [*asked, "--resume", str(last)])
     assert rest.exit_code == 0, rest.output
     assert [load_result(f).count for f in sorted(out.iterdir())] == [0, 7]
+
+
+def test_slips_say_what_to_do(model, tmp_path):
+    data = tmp_path / "points.npz"
+    points = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+    points[2] = (points[0] + points[1]) / 3  # of a line through 0 only up to rounding
+    points[1], points[0] = 3 * points[2], 0
+    np.savez(data, images=points)
+    slips = {
+        "--lower and --upper": [],
+        "flat in 2 variables": ["--lower", "0", "--upper", "0"],
+        "lower exceeds upper": ["--lower", "1", "--upper", "0"],
+        "unbounded; bound it": ["--lower", "-inf", "--upper", "0"],
+        "on a line": ["--data", str(data), "--through", "0,1,2"],
+        "repeated points": ["--data", str(data), "--through", "1,1"],
+        "no image 7": ["--data", str(data), "--through", "0,1,7"],
+        "give both corners": ["--lower", "0"],
+        "give one domain": ["--lower", "0", "--upper", "1", "--data", str(data), "--through", "0,1"],
+    }
+    for words, where in slips.items():
+        for command in (["regions"], ["stream-regions", "--out", str(tmp_path / "none")]):
+            done = runner.invoke(app, [*command, model, *where])
+            assert words in str(done.exception), (words, done.exception)
+    assert not (tmp_path / "none").exists()

@@ -84,7 +84,7 @@ def regions(
 
     earlier = _earlier(resume, RegionsResult, "list of regions")
     net = open_model(model)
-    domain = _domain(net, where)
+    domain = _bounded(net, where)
     with run.watch() as watch:
         found = compute(
             net, domain, maps=maps, max_regions=max_regions, threads=threads, resume=earlier, progress=watch
@@ -109,7 +109,7 @@ def stream_regions(
 
     earlier = _earlier(resume, RegionsResult, "part of a stream of regions")
     net = open_model(model)
-    domain = _domain(net, where)
+    domain = _bounded(net, where)
     options = plain({**asdict(model), **asdict(where), "maps": maps})
     first = _next_part(out, resume)
     found, number, result = 0, 0, None
@@ -199,6 +199,17 @@ def _next_part(out: Path, resume: Path | None) -> int:
     if resume.resolve() != last.resolve():
         raise ArgumentError(f"--resume {resume}: the last part in --out {out} is {last.name}; go on from that.")
     return there[-1] + 1
+
+
+def _bounded(net: Network, where: DomainOptions) -> Box | Plane:
+    """The domain of a list, which has to be given."""
+    domain = _domain(net, where)
+    if domain is None:
+        raise ArgumentError(
+            "Regions are listed in a bounded domain: give --lower and --upper, --data and --through, or --property; "
+            "plica count-regions counts those of all of space."
+        )
+    return domain
 
 
 def _domain(net: Network, where: DomainOptions) -> Box | Plane | None:

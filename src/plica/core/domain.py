@@ -241,17 +241,19 @@ class Plane:
         Raises
         ------
         DataError
-            When the points do not span k dimensions.
+            When the points do not span k dimensions, up to rounding (that of float32 where they are such numbers).
         """
         points = np.array(points, dtype=np.float64)
         points = _finite(points.reshape(len(points), -1) if points.ndim > 2 else points, "Plane.through: points", 2)
         steps = (points[1:] - points[0]).T
         basis, triangle = np.linalg.qr(steps)
         size = np.abs(np.diag(triangle))
-        if len(points) < 2 or steps.shape[1] > steps.shape[0] or size.min() <= 1e-12 * np.abs(steps).max():
+        rounding = 1e-6 if (points == points.astype(np.float32)).all() else 1e-12
+        if len(points) < 2 or steps.shape[1] > steps.shape[0] or size.min() <= rounding * np.abs(steps).max():
             raise DataError(
                 f"Plane.through: {len(points)} points of {points.shape[1]} variables do not span "
-                f"{max(len(points) - 1, 1)} dimensions; leave out repeated points."
+                f"{max(len(points) - 1, 1)} dimensions; leave out repeated points, and those on a line (or plane) "
+                "through others."
             )
         basis = basis * np.where(np.diag(triangle) < 0, -1.0, 1.0)
         places = (points - points[0]) @ basis

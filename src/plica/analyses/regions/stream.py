@@ -20,6 +20,7 @@ from plica.analyses.regions.result import RegionsResult
 from plica.analyses.regions.resume import AnyFrontier, kept_list, taken_up_list
 from plica.analyses.regions.solid import SolidCount, SolidRegions, choice_spans, no_cells, solid_stream
 from plica.analyses.regions.solid_cells import SolidCells, joined
+from plica.analyses.regions.solid_domain import domain_of
 from plica.analyses.regions.solid_frontier import Frontier
 from plica.core.network import Network
 from plica.core.progress import Progress, refuse_above
@@ -76,7 +77,7 @@ def stream_regions(
     Memory: one part, and the engine's chunks of cells. `per_layer` of a part tells of its regions only.
     """
     asked = question_of(net, domain)
-    listable(asked)
+    domain_of(listable(asked), asked.dimension)  # which says what is wrong with it before the first part is asked for
     check_numbers(None, threads)
     if part < 1:
         raise ArgumentError(f"part is {part}; it must be 1 or more.")
