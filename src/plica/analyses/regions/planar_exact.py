@@ -91,7 +91,8 @@ class Exact:
             taken = np.broadcast_to(stage.initial, (*words.shape[:-1], len(stage.initial))).copy()
             if stage.binary:
                 bits = np.unpackbits(own.view(np.uint8), axis=-1, count=stage.forms, bitorder="little")
-                np.add.at(taken, (..., stage.unit), stage.step * bits.astype(np.int16))
+                where: tuple = (..., stage.unit)
+                np.add.at(taken, where, stage.step * bits.astype(np.int16))
             else:
                 taken[..., stage.unit] = own.view(np.uint16)[..., : stage.decisions]
             out.append(taken)
