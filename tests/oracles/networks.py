@@ -5,6 +5,7 @@ last node being the output, "input" the name of the input. Values are flat lists
 """
 
 from fractions import Fraction
+from functools import cache
 from itertools import product
 from math import prod
 
@@ -12,7 +13,12 @@ F = Fraction
 
 
 def rational(value):
-    return value if isinstance(value, Fraction) else Fraction(float(value))
+    return value if isinstance(value, Fraction) else _of_float(float(value))
+
+
+@cache
+def _of_float(value):
+    return Fraction(value)
 
 
 def dense(u, shape, o):
@@ -20,9 +26,11 @@ def dense(u, shape, o):
     W = [[rational(w) for w in row] for row in o["W"]]
     b = [rational(v) for v in (o.get("b") or [0] * len(W))]
     n, out = shape[-1], []
+    assert all(len(row) == n for row in W) and len(b) == len(W)
     for start in range(0, len(u), n):
         part = u[start : start + n]
-        out += [sum((w * x for w, x in zip(row, part, strict=True)), F(0)) + c for row, c in zip(W, b, strict=True)]
+        used = [(i, x) for i, x in enumerate(part) if x]
+        out += [sum((row[i] * x for i, x in used), c) for row, c in zip(W, b, strict=True)]
     return out, (*shape[:-1], len(W))
 
 
@@ -42,7 +50,8 @@ def conv(u, shape, o):
             y, x = i + p * dy - top, j + q * dx - left
             if 0 <= y < height and 0 <= x < width:
                 channel = (c // per_out) * per_in + k
-                total += rational(W[c][k][p][q]) * u[(channel * height + y) * width + x]
+                value = u[(channel * height + y) * width + x]
+                total += rational(W[c][k][p][q]) * value if value else 0
         out.append(total)
     return out, (len(W), len(rows), len(columns))
 
