@@ -184,8 +184,17 @@ def test_numbers_of_one_byte_and_of_several_are_read():
     assert values(data, [0, 0]) == [1, 2]
 
 
+def test_negative_numbers_are_read():
+    """-1 has ten bytes."""
+    model = file(node("Reshape", "x s"))
+    model.graph.initializer.append(helper.make_tensor("s", TensorProto.INT64, [2], [-1, 1]))
+    graph = exact_model.read_onnx(model.SerializeToString())
+    assert graph.constants["s"].data == [-1, 1]
+    assert exact_model.run(graph, exact_model.point(graph, words([1, 2])), {"y"})["y"].shape == (2, 1)
+
+
 def test_numbers_of_more_than_64_bits_are_refused():
-    tensor = field(1, (1 << 64) + 1) + field(2, 11) + field(8, b"c") + field(9, struct.pack("<d", 1.0))
+    tensor = field(1, 1 << 64) + field(2, 11) + field(8, b"c") + field(9, struct.pack("<d", 1.0))
     with pytest.raises(ValueError, match="64 bits"):
         exact_model.read_onnx(field(7, field(5, tensor)))
 
