@@ -83,6 +83,13 @@ def test_sound_files_are_read():
     assert values(once.SerializeToString(), [1, 1]) == [2, 3]
 
 
+def test_sound_convolutions_and_pools_are_read():
+    plain = file(node("Conv", "x w", auto_pad="VALID"), **FILTER).SerializeToString()
+    assert values(plain, [1, 2, 3, 4]) == [10]
+    two = file(node("MaxPool", "x", kernel_shape=[1, 2]), shape=(1, 2, 2, 2)).SerializeToString()
+    assert values(two, [1, 2, 4, 3, 5, 6, 8, 7]) == [2, 4, 6, 8]
+
+
 LEGACY = {"constants": {"c": np.array([1.0, 2.0])}, "shape": (2, 2), "opset": 6}
 CUBE = {"shape": (1, 1, 2, 2)}
 FILTER = {"constants": {"w": np.ones((1, 1, 2, 2))}, "shape": (1, 1, 2, 2)}
@@ -103,6 +110,8 @@ MISREAD = {  # other readers make something else of these files, or refuse them
     "a graph in two parts, which are one": RELU.SerializeToString() + field(7, field(1, SECOND)),
     "an archive of two files, which are one": gzip.compress(RELU.SerializeToString())
     + gzip.compress(field(7, field(1, SECOND))),
+    "a file that ends in a field": RELU.SerializeToString()[:-1],
+    "a field of negative size": RELU.SerializeToString() + varint(6 << 3 | 2) + varint((1 << 64) - 11),
     "half of an archive": gzip.compress(RELU.SerializeToString() + field(6, b"x" * 99))[:-9],
     "alpha as float and as whole number": attribute(file(node("Gemm", "x w", alpha=2.0), **GEMM), i=1),
     "alpha that is no float": attribute(file(node("Gemm", "x w", alpha=2.0), **GEMM), type=2),
@@ -113,6 +122,9 @@ MISREAD = {  # other readers make something else of these files, or refuse them
     "a sum along an axis": file(node("Add", "x c", axis=0, broadcast=1), **LEGACY).SerializeToString(),
     "padding, of two kinds": file(
         node("Conv", "x w", auto_pad="VALID", pads=[1, 1, 1, 1]), **FILTER
+    ).SerializeToString(),
+    "padding, on one side": file(
+        node("Conv", "x w", auto_pad="VALID", pads=[1, 0, 0, 0]), **FILTER
     ).SerializeToString(),
     "a bias of another size": changed(file(node("Conv", "x w b"), **FILTER), constant("b", np.ones(3))),
     "a pool of rounded size": file(node("MaxPool", "x", kernel_shape=[2, 2], ceil_mode=1), **CUBE).SerializeToString(),
@@ -265,11 +277,30 @@ def test_a_verdict_says_what_it_is_about():
     assert f"{LAYER!r} gives its activity" in said(KIND)[-1]
 
 
-@pytest.mark.parametrize("claim", [PAIR, BOUND], ids=["features", "bound"])
-def test_what_is_answered_is_the_model_s_answer(claim):
-    """At the first layer, (1, 2) has a 2 in the place of a class."""
+def test_what_is_answered_is_the_model_s_answer():
+    """At the first layer, (1, 2) has a 2 in the place of a class, and so has (3, 1) within 1/2."""
+    with pytest.raises(ValueError, match="largest outputs"):
+        said({**PAIR, "output": LAYER, "classes": [0, 1]})
+    with pytest.raises(ValueError, match="not given the class"):
+        said({**BOUND, "output": LAYER, "x": words([3, 1]), "label": 0, "radius": (0.5).hex()})
+    with pytest.raises(ValueError, match="not given the class"):
+        said({**BOUND, "label": -1, "trees": BOUND["trees"] * 2})
+
+
+def test_the_ends_of_a_condition_are_numbers():
+    claim = {"claim": "union", "source": "input", "layer": net().output, "rows": [[[[0, "1/1"]], "5/1", ""]]}
+    claim |= {"lower": words([0, 0]), "upper": words([1, 1]), "tree": {"steps": [{}, {"rows": [-(1 << 60)]}]}}
     with pytest.raises(ValueError):
-        said({**claim, "output": LAYER, "classes": [0, 1]})
+        said({**claim, "pieces": []})
+
+
+@pytest.mark.parametrize(("row", "weight"), [([1], "d"), ([10], "b")], ids=["a rest", "a rest that is taken away"])
+def test_multipliers_with_a_common_factor_cancel_to_the_last_digit(row, weight):
+    """13 * 1 - 10 * 1 = 3, in tens 1 - 1 = 0; and 11 * 10 - 10 * 9 = 20, in tens 1 and 10 more."""
+    proof = {**POINT, "equal": [weight], "multipliers": ["a"], "implied": [0], "independent": [0], "kernel": []}
+    with pytest.raises(ValueError, match="cancel"):
+        checker.cone([row], [[-1 if row == [1] else -9]], proof, 1)
+    assert checker.cone([[1]], [[-1]], {**proof, "equal": ["a"]}, 1) == 0
 
 
 def test_a_source_that_is_not_read_is_refused():
