@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from plica.analyses.regions.result import RegionsResult
 
 AT_ONCE = 20_000  # regions that a notebook shows without being asked: about half a megabyte
-HEIGHT = 690  # of the frame, in pixels
+HEIGHT = 780  # of the frame, in pixels
 CALL = "regions.matrices[{}], regions.offsets[{}]"
 NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
