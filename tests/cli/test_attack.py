@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from plica.cli.app import app
-from plica.errors import ArgumentError
+from plica.errors import ArgumentError, DataError
 from plica.store import load_result
 
 runner = CliRunner()
@@ -95,3 +95,10 @@ def test_a_norm_that_is_no_number(folder):
     done = run("attack", folder / "tiny.onnx", "--data", folder / "images.npz", "--norm", "two")
     assert done.exit_code == 2
     assert "--norm two: use 2, inf or 1." in done.output
+
+
+def test_labels_that_are_no_classes(folder, tmp_path):
+    images = np.array([[[200, 0], [255, 255]]], np.uint8)
+    np.savez(tmp_path / "wrong.npz", test_images=images, test_labels=np.array([7]))
+    done = run("attack", folder / "tiny.onnx", "--data", tmp_path / "wrong.npz")
+    assert isinstance(done.exception, DataError) and "classes 0 to 1" in str(done.exception)

@@ -19,6 +19,7 @@ from plica.analyses.adversarial.settings import Search
 DEAREST, CHEAPEST = 1e6, 1e-6  # limits of k
 BRACKET = 7  # powers of ten that are tried at most
 SMOOTH = 1e-6  # |r| is sqrt(|r|^2 + SMOOTH^2): its gradient at 0 does not exist
+AGAIN, PART = 1.01, 0.5  # price and start of one more solution at the end: half way to the best point
 NEAR = 1.01  # bisection ends when the prices of success and failure differ by less than this factor
 
 
@@ -75,6 +76,24 @@ def penalised(board: Board, settings: Search) -> None:
         if rows.aim == "beat":
             far = (end[~reached] - x[missed]).norm(dim=1) > board.best.size[rows.image[missed]]
             alive[missed[far]] = False
+    if settings.method == "lbfgs" and settings.c_rule == "largest":
+        _again(board, settings, prices, best, weight)
+
+
+def _again(board: Board, settings: Search, prices: Prices, best: Best, weight: Tensor) -> None:
+    """Solve once more from between the image and its best point: there may be another minimum at the same price."""
+    rows = board.rows
+    which = torch.nonzero(torch.isfinite(best.size) & torch.isfinite(prices.high))[:, 0]
+    if not len(which):
+        return
+    prices.now = AGAIN * prices.high
+    start = torch.lerp(board.problem.x[rows.image[which]], best.point[which], PART)
+
+    def value(points: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
+        return _objective(board, settings, points, which[local], prices.now, best, weight)
+
+    batched(value, start, board.problem.box, iterations=settings.iterations, memory=settings.memory)
+    board.offer(rows, best, weight)
 
 
 def _objective(
