@@ -329,8 +329,8 @@ def _onnx_tensor(data: bytes) -> tuple[str, Tensor]:
 
 def _attribute(data: bytes) -> tuple[str, Any]:
     m = _message(data, name="1b", f="2f", i="3v", s="4b", t="5b", floats="7F", ints="8V", type="20v")
-    value = {1: m.f or 0.0, 2: m.i or 0, 3: m.s or b"", 4: m.t, 6: m.floats, 7: m.ints}.get(m.type)
-    return m.name.decode(), _onnx_tensor(value)[1] if m.type == 4 else value
+    value = {1: m.f or 0.0, 2: m.i or 0, 3: m.s or b"", 6: m.floats, 7: m.ints}.get(m.type)
+    return m.name.decode(), _onnx_tensor(m.t)[1] if m.type == 4 else value
 
 
 def _step(data: bytes) -> Step:

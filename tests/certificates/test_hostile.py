@@ -394,6 +394,7 @@ WRONG = {
     "a sum of sizes that do not fit": ("Add", np.ones((1, 3)), [np.ones(2)], {}),
     "a shape of another size": ("Reshape", np.ones(4), [], {"shape": [3]}),
     "a negative shape": ("Reshape", np.ones(4), [], {"shape": [-2, -2]}),
+    "a shape that is negative in part": ("Reshape", np.ones(4), [], {"shape": [-2, -2, 1]}),
     "a shape that is left open": ("Reshape", np.ones(4), [], {"shape": [-1, 3]}),
     "places outside": ("Pick", np.ones(2), [], {"index": [2], "shape": [1]}),
     "negative places": ("Pick", np.ones(2), [], {"index": [-2], "shape": [1]}),
@@ -414,6 +415,11 @@ def test_sizes_that_do_not_fit_are_refused(name):
     op, x, constants, attributes = WRONG[name]
     with pytest.raises((ValueError, IndexError, ZeroDivisionError)):
         made(op, x, *constants, **attributes)
+
+
+def test_a_place_of_minus_one_is_zero():
+    found = made("Pick", np.array([5.0, 7.0]), index=[-1, 1, 0], shape=[3])
+    assert exact_model.fractions(found) == [0, 7, 5]
 
 
 def test_more_or_fewer_numbers_than_a_shape_has_are_refused():
