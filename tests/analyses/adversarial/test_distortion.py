@@ -11,7 +11,7 @@ from torch import nn
 import plica
 from oracles import distortions as oracle
 from oracles import halfspaces
-from plica.analyses.adversarial import distortion, min_distortion
+from plica.analyses.adversarial import distortion, min_distortion, penalty
 from plica.analyses.adversarial.settings import explicit_targets
 from plica.core.classifier import TorchClassifier
 from plica.core.progress import Progress
@@ -127,6 +127,20 @@ def test_the_target_that_is_asked_for():
     label, logits = torch.zeros(1, dtype=torch.long), torch.zeros((1, 4))
     draws = {int(explicit_targets("random", label, logits, seed)) for seed in range(30)}
     assert draws == {1, 2, 3}
+
+
+def test_one_more_solution_at_the_end_of_the_papers_method(monkeypatch):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 20), nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, 4)).eval()
+    with torch.no_grad():
+        for p in module.parameters():
+            p.mul_(2)
+    given = {"X": np.random.default_rng(0).random((150, 6)), "box": UNIT, "method": "lbfgs", "targets": "least"}
+    again = min_distortion(module, **given).distance
+    monkeypatch.setattr(penalty, "_again", lambda *_: None)
+    once = min_distortion(module, **given).distance
+    found = np.isfinite(once)
+    assert found.sum() > 50 and (again <= once).all() and (again[found] < 0.999 * once[found]).any()
 
 
 # --- rows that need saying --------------------------------------------------------------------------------------
