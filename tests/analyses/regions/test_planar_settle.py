@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+import plica
 import zoo
 from analyses.regions import solid_nets
 from analyses.regions.test_planar import BOX, CORNERS, dense_net, flawed
 from oracles import small_regions as oracle
-from plica.analyses.regions import planar_settle
+from plica.analyses.regions import planar_engine, planar_settle
 from plica.analyses.regions.analysis import count_regions, regions
 from plica.analyses.regions.planar_engine import Engine
 from plica.analyses.regions.planar_exact import Exact
@@ -96,3 +98,24 @@ def test_rows_at_exact_points_are_the_rounded_ones_within_their_bounds(flaw, mon
         regions(zoo.build(flawed("triples", flaw, seed, 2)), BOX)
         regions(zoo.build(flawed("relu", flaw, seed, 2)), BOX)
     assert seen[0] > 10
+
+
+class Largest(torch.nn.Module):
+    """max(x, x, y)"""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 3)
+        self.layer.weight.data = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        self.layer.bias.data[:] = 0.0
+
+    def forward(self, x):
+        return self.layer(x).amax(1, keepdim=True)
+
+
+def test_the_first_of_equal_candidates_wins_in_integers_too(monkeypatch):
+    monkeypatch.setattr(FineTier, "split", lambda self, k, c, *, emit: None)
+    monkeypatch.setattr(planar_engine, "split_maxima", lambda k, *_, emit: (0, [], np.arange(len(k.polygons))))
+    found = regions(plica.load(Largest(), (2,)), BOX)
+    assert found.decided == 1
+    assert sorted(found.branches().ravel().tolist()) == [0, 2]
