@@ -57,9 +57,9 @@ def test_an_odd_end_is_solved_again_and_never_read_as_empty(monkeypatch, capfd):
     tried = []
     real = linear_module._run
 
-    def odd(solver, options, allowed=2):
+    def odd(solver, options, seconds, allowed=2):
         tried.append(options)
-        return None if len(tried) <= allowed else real(solver, options)
+        return None if len(tried) <= allowed else real(solver, options, seconds)
 
     monkeypatch.setattr(linear_module, "_run", odd)
     assert linear_program(np.array([1.0]), np.array([[-1.0]]), np.array([-2.0])).value == 2.0

@@ -17,6 +17,7 @@ import scipy.sparse as sp
 from flint import fmpq, fmpz, fmpz_mat
 
 from plica.core.exact.integers import column_signs, particular, scaled_rows, select, stack, to_integers, transpose
+from plica.core.progress import Progress
 from plica.core.solve import linear_program, nnls
 from plica.errors import SolverError
 
@@ -45,7 +46,7 @@ class Partition:
     equality_multipliers: fmpz_mat
 
 
-def partition(M: np.ndarray, N: np.ndarray) -> Partition:
+def partition(M: np.ndarray, N: np.ndarray, progress: Progress | None = None) -> Partition:
     """Decide the implied rows of the cone {z : M z <= 0, N z = 0} exactly.
 
     Parameters
@@ -53,13 +54,17 @@ def partition(M: np.ndarray, N: np.ndarray) -> Partition:
     M : ndarray, shape (m, n)
     N : ndarray, shape (p, n)
         Finite floats.
+    progress : Progress, optional
+        Its seconds bound the linear program and are looked at before every rational pivot.
 
     Raises
     ------
     SolverError
         When the float guess cannot be proven and the cone is too large for a simplex method in rationals.
+    BudgetReached
+        When the time is up.
     """
-    return _decided(M, N, scaled_rows(M), scaled_rows(N))
+    return _decided(M, N, scaled_rows(M), scaled_rows(N), progress or Progress())
 
 
 def partition_of_integers(rows: fmpz_mat, equalities: fmpz_mat) -> Partition:
@@ -72,15 +77,15 @@ def partition_of_integers(rows: fmpz_mat, equalities: fmpz_mat) -> Partition:
     """
     (M, below), (N, equal) = _rounded_rows(rows), _rounded_rows(equalities)
     top = max([*below.tolist(), *equal.tolist()], default=0)  # a common factor of all multipliers does not matter
-    return _decided(M, N, (rows, below - top), (equalities, equal - top))
+    return _decided(M, N, (rows, below - top), (equalities, equal - top), Progress())
 
 
 Scaled = tuple[fmpz_mat, np.ndarray]  # integers, and exponents: float rows are about integers * 2**exponent
 
 
-def _decided(M: np.ndarray, N: np.ndarray, rows: Scaled, equalities: Scaled) -> Partition:
+def _decided(M: np.ndarray, N: np.ndarray, rows: Scaled, equalities: Scaled, progress: Progress) -> Partition:
     """Partition of the cone of the integers, which M and N are near."""
-    proof = _guessed(M, N, rows, equalities) if M.size > EXACT_AT_ONCE else None
+    proof = _guessed(M, N, rows, equalities, progress) if M.size > EXACT_AT_ONCE else None
     if proof is not None:
         return proof
     if M.size > EXACT_AT_MOST:
@@ -88,7 +93,7 @@ def _decided(M: np.ndarray, N: np.ndarray, rows: Scaled, equalities: Scaled) -> 
             f"a cone of {M.shape[0]} rows in {M.shape[1]} dimensions is too close to degenerate for floats, and too "
             "large for rational pivots. Restrict it to a slice, or round the weights to fewer digits."
         )
-    return _by_pivots(rows[0], equalities[0])
+    return _by_pivots(rows[0], equalities[0], progress)
 
 
 def _rounded_rows(A: fmpz_mat) -> tuple[np.ndarray, np.ndarray]:
@@ -101,14 +106,14 @@ def _rounded_rows(A: fmpz_mat) -> tuple[np.ndarray, np.ndarray]:
     return out, exponents
 
 
-def _guessed(M: np.ndarray, N: np.ndarray, rows: Scaled, equalities: Scaled) -> Partition | None:
+def _guessed(M: np.ndarray, N: np.ndarray, rows: Scaled, equalities: Scaled, progress: Progress) -> Partition | None:
     """Guess in floats and prove in integers; None when neither way to guess leads to a proof."""
     columns = _powers(np.maximum(np.abs(M).max(axis=0, initial=0.0), np.abs(N).max(axis=0, initial=0.0)))
     size = _powers(np.abs(M * columns).max(axis=1, initial=0.0))
     equal = _powers(np.abs(N * columns).max(axis=1, initial=0.0))
     for search in (_search_by_nnls, _search_by_lp):
         try:
-            guess = search(M * columns * size[:, None], N * columns * equal[:, None])
+            guess = search(M * columns * size[:, None], N * columns * equal[:, None], progress)
         except SolverError:
             continue
         if guess is None:
@@ -128,7 +133,7 @@ def _guessed(M: np.ndarray, N: np.ndarray, rows: Scaled, equalities: Scaled) -> 
 Guess = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def _search_by_nnls(M: np.ndarray, N: np.ndarray) -> Guess | None:
+def _search_by_nnls(M: np.ndarray, N: np.ndarray, progress: Progress) -> Guess | None:
     """Guess (implied, z, y, mu) by non-negative least squares, for rows of similar sizes.
 
     In the null space of N let C be the rows of M and r the residual of ``C'(1 + l)`` at the best l >= 0. Either r = 0:
@@ -146,6 +151,7 @@ def _search_by_nnls(M: np.ndarray, N: np.ndarray) -> Guess | None:
     C = C * size[:, None]
     left, z, y = np.arange(len(M)), np.zeros(C.shape[1]), np.ones(len(M))
     while len(left):
+        progress.check()
         total = C[left].sum(axis=0)
         weights, rest = nnls(C[left].T, -total)
         if np.linalg.norm(rest) <= 1e-9 * (1.0 + np.linalg.norm(total)):
@@ -171,7 +177,7 @@ def _share(C: np.ndarray, left: np.ndarray, z: np.ndarray, step: np.ndarray) -> 
     return float(min(1.0, (0.5 * -(C[settled] @ z)[up] / rise[up]).min(initial=1.0)))
 
 
-def _search_by_lp(M: np.ndarray, N: np.ndarray) -> Guess | None:
+def _search_by_lp(M: np.ndarray, N: np.ndarray, progress: Progress) -> Guess | None:
     """Guess (implied, z, y, mu): maximise the sum of s over M z + s <= 0, N z = 0, 0 <= s <= 1.
 
     At the optimum s is 1 on the strict rows and 0 on the implied rows, where the multipliers are at least 1
@@ -182,7 +188,8 @@ def _search_by_lp(M: np.ndarray, N: np.ndarray) -> Guess | None:
     tight = sp.hstack([sp.csr_array(N), sp.csr_array((len(N), m))])
     lower, upper = np.concatenate([np.full(n, -np.inf), np.zeros(m)]), np.concatenate([np.full(n, np.inf), np.ones(m)])
     cost = np.concatenate([np.zeros(n), -np.ones(m)])
-    best = linear_program(cost, slack, np.zeros(m), tight, np.zeros(len(N)), bounds=(lower, upper))
+    sides, seconds = (lower, upper), progress.seconds_left
+    best = linear_program(cost, slack, np.zeros(m), tight, np.zeros(len(N)), bounds=sides, max_seconds=seconds)
     if best.status != "optimal":
         return None
     return best.x[n:] < 0.5, best.x[:n], best.dual, best.equality_dual
@@ -253,7 +260,7 @@ def _scatter(entries: list[fmpz], places: np.ndarray, size: int) -> fmpz_mat:
 # --- decide in rationals --------------------------------------------------------------------------
 
 
-def _by_pivots(M: fmpz_mat, N: fmpz_mat) -> Partition:
+def _by_pivots(M: fmpz_mat, N: fmpz_mat, progress: Progress) -> Partition:
     """Partition by a simplex method in rationals.
 
     The pivots run over y in {y >= 0 : M'y + N'mu = 0}, from y = 0. Maximise the sum of y over the rows that are still
@@ -263,7 +270,7 @@ def _by_pivots(M: fmpz_mat, N: fmpz_mat) -> Partition:
     m, p = M.nrows(), N.nrows()
     table, basis = _tableau(M, N)
     undecided, y = set(range(m)), [fmpq(0)] * m
-    while (ray := _ray(table, basis, undecided, m)) is not None:
+    while (ray := _ray(table, basis, undecided, m, progress)) is not None:
         y = [a + b for a, b in zip(y, ray, strict=True)]
         undecided -= {j for j in range(m) if ray[j] > 0}
     right = [fmpz(0)] * p + [fmpz(-1 if j in undecided else 0) for j in basis]
@@ -291,7 +298,7 @@ def _tableau(M: fmpz_mat, N: fmpz_mat) -> tuple[list[list[fmpq]], list[int]]:
     return table, basis
 
 
-def _ray(table: list[list[fmpq]], basis: list[int], wanted: set[int], m: int) -> list[fmpq] | None:
+def _ray(table: list[list[fmpq]], basis: list[int], wanted: set[int], m: int, progress: Progress) -> list[fmpq] | None:
     """Ray with a positive sum over the wanted entries, or None when there is none; pivots in place.
 
     Every basic solution is y = 0, so every pivot is degenerate: the steepest column first, Bland's rule when that has
@@ -299,6 +306,7 @@ def _ray(table: list[list[fmpq]], basis: list[int], wanted: set[int], m: int) ->
     """
     patience = 5 * (m + len(basis))
     while True:
+        progress.check()
         costs = [k for k, j in enumerate(basis) if j in wanted]
         gains = [fmpq(int(j in wanted)) - sum((table[k][j] for k in costs), fmpq(0)) for j in range(m)]
         rising = [j for j in range(m) if gains[j] > 0]

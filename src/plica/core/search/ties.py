@@ -20,6 +20,7 @@ from plica.core.exact import columns as exact
 from plica.core.exact.floats import gamma, smallest_singular_value, solution_radius
 from plica.core.network import INPUT
 from plica.core.polyhedron.cone import partition
+from plica.core.progress import Progress
 from plica.core.search.blocks import FINAL, Blocks
 from plica.core.search.relaxation import Relaxation
 from plica.errors import SolverError
@@ -174,10 +175,16 @@ def behind(graph: Blocks, values: dict[str, exact.Columns]) -> list[Fraction]:
     return out
 
 
-def closed_exactly(relaxation: Relaxation) -> bool:
-    """Whether integers prove that a relaxation has no point with all strict rows strict."""
+def closed_exactly(relaxation: Relaxation, progress: Progress) -> bool:
+    """Whether integers prove that a relaxation has no point with all strict rows strict.
+
+    Raises
+    ------
+    BudgetReached
+        When the time is up before they tell.
+    """
     try:
-        proof = partition(*homogeneous(relaxation))
+        proof = partition(*homogeneous(relaxation), progress)
     except SolverError:
         return False
     return bool(proof.implied[-1])

@@ -291,7 +291,7 @@ class Search:
         if status == "infeasible":
             ray = program.ray()
             if ray is None or not program.proves_empty(ray):
-                if self.relaxation.entries <= EXACT_LIFTED and closed_exactly(self.relaxation):
+                if self.relaxation.entries <= EXACT_LIFTED and closed_exactly(self.relaxation, self.progress):
                     return None
                 if self.small and self.graph.exact and self.relaxation.entries <= EXACT_LIFTED:
                     return np.full(len(program.cost), np.nan)  # the solver is wrong: go on
@@ -302,7 +302,7 @@ class Search:
     def _solve(self, taken: Taken) -> str | None:
         """Solve the relaxation, with cuts as long as they help."""
         program, small = self.relaxation.program, self.reduced
-        status = program.solve()
+        status = program.solve(self.progress.seconds_left)
         for _ in range(ROUNDS if small is not None and not small.free else 0):
             if status != "optimal" or not np.isfinite(program.x).all():
                 break
@@ -313,7 +313,7 @@ class Search:
             self.relaxation.cut(*cut)
             self.tally.cuts += 1
             self.tally.programs += 1
-            status = program.solve()
+            status = program.solve(self.progress.seconds_left)
         return status
 
     def _tied(self, taken: Taken) -> bool:
@@ -321,7 +321,7 @@ class Search:
         if self.ties is not None and self.ties.close():
             self.tally.ties += 1
             return True
-        return self.relaxation.entries <= EXACT_LIFTED and closed_exactly(self.relaxation)
+        return self.relaxation.entries <= EXACT_LIFTED and closed_exactly(self.relaxation, self.progress)
 
     def _branching(self, taken: Taken, x: np.ndarray) -> tuple[str, int] | None:
         """The undecided unit whose output is farthest from its function at the point; None at a leaf.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import highspy
 import numpy as np
 import scipy.sparse as sp
 
 from plica.core.exact.floats import gamma
 from plica.core.solve.linear import Status
-from plica.errors import SolverError
+from plica.core.solve.watch import run_watched
+from plica.errors import BudgetReached, SolverError
 
 _FINAL: dict[object, Status] = {
     highspy.HighsModelStatus.kOptimal: "optimal",
@@ -53,8 +56,7 @@ class WarmProgram:
         self._moved_columns: set[int] = set()
         self._moved_rows: set[int] = set()
         self._solver = self._load()
-        if np.isfinite(max_seconds):
-            self._solver.setOptionValue("time_limit", max(float(max_seconds), 0.0))
+        self._max_seconds = max(float(max_seconds), 0.0)
 
     def _load(self) -> highspy.Highs:
         model = highspy.HighsLp()
@@ -119,20 +121,36 @@ class WarmProgram:
             self._solver.changeRowBounds(i, self.row_lower[i], self.row_upper[i])
         self._moved_rows.clear()
 
-    def solve(self) -> Status | None:
-        """Solve from the last basis; from scratch when HiGHS ends without an answer, None when that fails too."""
+    def solve(self, max_seconds: float = np.inf) -> Status | None:
+        """Solve from the last basis; from scratch when HiGHS ends without an answer, None when that fails too.
+
+        Raises
+        ------
+        BudgetReached
+            When the seconds of this solve end; those of all solves together end with None.
+        """
         crossed = (self.lower > self.upper).any() or (self.row_lower > self.row_upper).any()
         if crossed:
             return "infeasible"
         self._pass_changes()
         self.solves += 1
-        self._solver.run()
-        status = _FINAL.get(self._solver.getModelStatus())
+        stop = time.monotonic() + max_seconds
+        status = self._run(stop)
         if status is None and self._solver.getModelStatus() != highspy.HighsModelStatus.kTimeLimit:
             self._solver.clearSolver()
-            self._solver.run()
-            status = _FINAL.get(self._solver.getModelStatus())
+            status = self._run(stop)
         return status
+
+    def _run(self, stop: float) -> Status | None:
+        """One run of HiGHS, until then at most."""
+        left, own = self._max_seconds - self._solver.getRunTime(), stop - time.monotonic()
+        if left <= 0:
+            return None
+        run_watched(self._solver, self.matrix.nnz, min(left, own), warm=True)
+        status = self._solver.getModelStatus()
+        if status == highspy.HighsModelStatus.kTimeLimit and own <= left:
+            raise BudgetReached(f"the time was up in a linear program, after {own:.1f} s.")
+        return _FINAL.get(status)
 
     @property
     def x(self) -> np.ndarray:
