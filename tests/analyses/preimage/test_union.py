@@ -106,6 +106,11 @@ def test_scaled_weights(seed):
     compare(data, draw.point(int(np.prod(data["input"]))), layers_of(data)[1], None)
 
 
+def test_weights_on_which_an_interior_point_method_never_ends():
+    """HiGHS went on without end (seed 14 of the ones above) in a program of 44 rows."""
+    test_scaled_weights(14)
+
+
 # --- questions about the union -------------------------------------------------------------------------------------
 
 
