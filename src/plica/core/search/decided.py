@@ -7,6 +7,7 @@ cone over its closure decides everything: it has a point exactly when no strict 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,7 +20,7 @@ from flint import fmpz, fmpz_mat
 from plica.core.choice import Choice, MaxOver, Piecewise
 from plica.core.domain import Box
 from plica.core.exact import columns as exact
-from plica.core.exact.integers import fractions, pivots, rank, select, stack, to_integers, transpose
+from plica.core.exact.integers import fractions, pivots, rank, select, stack, transpose
 from plica.core.network import INPUT, Network
 from plica.core.polyhedron.cone import Partition, partition_of_integers
 from plica.core.search.conditions import Conditions
@@ -196,12 +197,13 @@ def _conditions(conditions: Conditions, v: exact.Columns) -> tuple[fmpz_mat, fmp
         rows: list[fmpz] = []
         for i, value in enumerate(right):
             span = slice(A.indptr[i], A.indptr[i + 1])
-            total = np.zeros(v.numerator.shape[1], dtype=object) + Fraction(0)
-            for a, j in zip(A.data[span].tolist(), A.indices[span].tolist(), strict=True):
-                total = total + np.array([Fraction(a) * v.scale * int(k) for k in v.numerator[j]], dtype=object)
-            total[0] -= value
-            common = int(np.lcm.reduce(np.array([k.denominator for k in total], dtype=object)))
-            whole = [int(k * common) for k in (*total[1:], total[0])]
+            weights = [Fraction(a) * v.scale for a in A.data[span].tolist()]
+            common = math.lcm(value.denominator, *(a.denominator for a in weights))
+            total = np.zeros(v.numerator.shape[1], dtype=object)
+            for a, j in zip(weights, A.indices[span].tolist(), strict=True):
+                total += int(a * common) * v.numerator[j].astype(object)
+            total[0] -= int(value * common)
+            whole = [int(k) for k in (*total[1:], total[0])]
             factor = int(np.gcd.reduce(np.array(whole, dtype=object))) or 1
             rows += [fmpz(k // factor) for k in whole]
         parts.append(fmpz_mat(len(right), v.numerator.shape[1], rows))
@@ -210,14 +212,14 @@ def _conditions(conditions: Conditions, v: exact.Columns) -> tuple[fmpz_mat, fmp
 
 def _sides(low: np.ndarray, high: np.ndarray) -> fmpz_mat:
     """Finite sides of a box as rows in (u, t)."""
-    n = len(low)
-    unit = np.eye(n)
-    up, down = np.isfinite(high), np.isfinite(low)
-    floats = np.vstack([np.column_stack([unit[up], -high[up]]), np.column_stack([-unit[down], low[down]])])
-    rows = fmpz_mat(0, n + 1)
-    for row in floats:
-        rows = stack(rows, to_integers(row[None])[0])
-    return rows
+    n, entries = len(low), []
+    for sign, sides in ((1, high), (-1, low)):
+        for j in np.flatnonzero(np.isfinite(sides)).tolist():
+            numerator, denominator = float(sides[j]).as_integer_ratio()
+            row = [0] * (n + 1)
+            row[j], row[n] = sign * denominator, -sign * numerator
+            entries += row
+    return fmpz_mat(len(entries) // (n + 1), n + 1, entries)
 
 
 def as_fractions(column: fmpz_mat) -> list[Fraction]:
