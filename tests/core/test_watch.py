@@ -10,9 +10,11 @@ import time
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from flint import fmpz_mat
 
 from plica import Progress
 from plica.core.polyhedron.cone import partition
+from plica.core.search.decided import ExactPiece
 from plica.core.solve import linear as linear_module
 from plica.core.solve import linear_program, watch
 from plica.core.solve.warm import WarmProgram
@@ -118,3 +120,11 @@ def test_time_ends_a_partition(monkeypatch):
     with pytest.raises(BudgetReached):
         partition(rows, np.zeros((0, 6)), Progress(max_seconds=0.0))
     assert len(partition(rows, np.zeros((0, 6)), Progress(max_seconds=60.0)).implied) == 12
+
+
+def test_time_ends_an_exact_decision_and_not_later_questions():
+    body = ExactPiece(fmpz_mat([[1, -2], [-1, 1], [0, -1]]), np.array([True, False, True]), fmpz_mat(0, 2), True)
+    with pytest.raises(BudgetReached):
+        body.prove(Progress(max_seconds=0.0))
+    body.prove(Progress(max_seconds=60.0))
+    assert not body.is_empty and body.dimension == 1

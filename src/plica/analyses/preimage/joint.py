@@ -28,7 +28,7 @@ from plica.errors import BudgetReached, SolverError
 RIVALS = 3  # other classes, the likeliest first, towards which the own piece is climbed
 STEPS = 4  # linear programs along the reference's gradient, for each of them
 PULLED = (0.01, 0.1, 0.4)  # back from a corner of the own piece, so that an exact point lies beside
-LISTED = 4  # pieces up to which the preimage is listed before the reference is asked, one piece at a time
+LISTED = 1  # pieces that are asked one by one: a single piece fixes a network, more cost more than they save
 SHARE = 0.3  # of the time, for the list
 LOOKED = 3  # pieces that are looked at when the first points are ties of the reference
 
@@ -60,8 +60,8 @@ def read_differently(
     -----
     First the witness's own piece is climbed along the reference's gradients, which finds many points at once. Then one
     search for each other class k, over the patterns of both networks: activity as at x, and output k of the
-    reference at least as large as that of its answer at x. Where the preimage alone is soon found to have a few pieces
-    and no more, it is searched piece by piece over the reference's patterns. "Proven the same" takes a complete search
+    reference at least as large as that of its answer at x. Where the preimage alone is soon found to be the own piece
+    and no more, only the reference's patterns are searched. "Proven the same" takes a complete search
     without a point for all of them.
     """
     witness = exact.Columns.of(x)
@@ -132,7 +132,8 @@ def _climbed(union: Preimage, reference: Network, x: np.ndarray, own: int, budge
                 budget.check()
                 at = reference.as_batch(u.reshape(reference.input_shape))
                 slopes = Piece(reference, reference.pattern(at), at[0]).matrix(reference.output).cpu().numpy()
-                found = linear_program(slopes[own] - slopes[k], G, h, E, e, bounds=(box.lower, box.upper))
+                sides, seconds = (box.lower, box.upper), budget.seconds_left
+                found = linear_program(slopes[own] - slopes[k], G, h, E, e, bounds=sides, max_seconds=seconds)
                 if found.status != "optimal":
                     break
                 u, before = found.x, last

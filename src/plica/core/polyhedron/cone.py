@@ -67,17 +67,17 @@ def partition(M: np.ndarray, N: np.ndarray, progress: Progress | None = None) ->
     return _decided(M, N, scaled_rows(M), scaled_rows(N), progress or Progress())
 
 
-def partition_of_integers(rows: fmpz_mat, equalities: fmpz_mat) -> Partition:
+def partition_of_integers(rows: fmpz_mat, equalities: fmpz_mat, progress: Progress | None = None) -> Partition:
     """As `partition`, for a cone given by integer rows of any size; the multipliers belong to these rows.
 
     Raises
     ------
-    SolverError
+    SolverError, BudgetReached
         As `partition`.
     """
     (M, below), (N, equal) = _rounded_rows(rows), _rounded_rows(equalities)
     top = max([*below.tolist(), *equal.tolist()], default=0)  # a common factor of all multipliers does not matter
-    return _decided(M, N, (rows, below - top), (equalities, equal - top), Progress())
+    return _decided(M, N, (rows, below - top), (equalities, equal - top), progress or Progress())
 
 
 Scaled = tuple[fmpz_mat, np.ndarray]  # integers, and exponents: float rows are about integers * 2**exponent

@@ -23,6 +23,7 @@ from plica.core.exact import columns as exact
 from plica.core.exact.integers import fractions, pivots, rank, select, stack, transpose
 from plica.core.network import INPUT, Network
 from plica.core.polyhedron.cone import Partition, partition_of_integers
+from plica.core.progress import Progress
 from plica.core.search.conditions import Conditions
 
 Branches = Mapping[str, np.ndarray]  # flat branches of every choice node
@@ -52,6 +53,15 @@ class ExactPiece:
     def proof(self) -> Partition:
         """Which rows vanish on the whole closed piece."""
         return partition_of_integers(self.below, self.equal)
+
+    def prove(self, progress: Progress) -> None:
+        """Decide now, within a budget; later questions have the answer.
+
+        Raises
+        ------
+        SolverError, BudgetReached
+        """
+        self.__dict__["proof"] = partition_of_integers(self.below, self.equal, progress)
 
     @property
     def is_empty(self) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from plica.core.choice import Piecewise
 from plica.core.domain import Box
 from plica.core.network import INPUT
+from plica.core.progress import Progress
 from plica.core.search.beside import Beside
 from plica.core.search.blocks import Blocks
 from plica.core.search.bounds import Taken, tables
@@ -39,10 +40,20 @@ class Leaves:
     domain : Box, optional
     small : Reduced, optional
         The network behind its first rows, in which the relaxation is.
+    progress : Progress, optional
+        Its seconds end an exact decision with `BudgetReached`.
     """
 
-    def __init__(self, graph: Blocks, conditions: Conditions, domain: Box | None, small: Reduced | None) -> None:
+    def __init__(
+        self,
+        graph: Blocks,
+        conditions: Conditions,
+        domain: Box | None,
+        small: Reduced | None,
+        progress: Progress | None = None,
+    ) -> None:
         self.graph, self.conditions, self.domain, self.small = graph, conditions, domain, small
+        self.progress = progress or Progress()
         n = graph.spans[INPUT].stop
         self.box = (np.full(n, -np.inf), np.full(n, np.inf)) if domain is None else (domain.lower, domain.upper)
         self.exactly = n <= EXACT_COLUMNS
@@ -54,6 +65,7 @@ class Leaves:
         if self.exactly:
             piece = exact_piece(self.graph.network, branches, self.conditions, self.domain)
             try:
+                piece.prove(self.progress)
                 return False if piece.is_empty else Found(branches, tuple(piece.point), piece)
             except SolverError:
                 return None

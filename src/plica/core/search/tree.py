@@ -149,7 +149,7 @@ class Search:
     def _relaxation(self, known: Bounds) -> Relaxation:
         """The root's program: over the input, or over the rows that read it where these are fewer."""
         self.reduced = None if self.small or self.fixed else reduced(self.graph, self.low, self.high)
-        self.leaves = Leaves(self.graph, self.conditions, self.domain, self.reduced)
+        self.leaves = Leaves(self.graph, self.conditions, self.domain, self.reduced, self.progress)
         self.shallow = None
         small = self.reduced
         graph = self.graph
@@ -274,6 +274,7 @@ class Search:
         program = self.relaxation.program
         if self.in_order:
             prefix = exact_piece(self.net, taken, self.conditions, self.domain)
+            prefix.prove(self.progress)
             return None if prefix.is_empty else np.full(len(program.cost), np.nan)
         if self.shallow is not None and self.first is not None and self.shallow.only(taken, self.first.branches):
             self.tally.ties += 1  # it has the witness's own pattern, or none
