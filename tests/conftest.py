@@ -38,7 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = str(seed)
     _set_up_hypothesis(full=config.getoption("--full"))
     if not config.getoption("--no-typecheck"):
-        _check_types()
+        import typecheck
+
+        typecheck.install(ROOT / "src")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -78,28 +80,6 @@ def _set_up_hypothesis(*, full: bool) -> None:
     common = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
     settings.register_profile("plica", settings(max_examples=300 if full else 40, **common))
     settings.load_profile("plica")
-
-
-# --- types at run time ------------------------------------------------------------------------------------------
-
-
-def _check_types() -> None:
-    """Check arguments and results of plica's functions against their annotations, shapes included.
-
-    Left out: modules that compile with numba, which cannot compile a checked function; the border (loaders, cli),
-    where arguments of any type arrive and the functions' own checks are what is tested; and the checker, which has no
-    annotations.
-    """
-    from jaxtyping import install_import_hook
-
-    modules = []
-    for path in sorted((ROOT / "src" / "plica").rglob("*.py")):
-        parts = path.relative_to(ROOT / "src").with_suffix("").parts
-        compiled = re.search(r"^\s*(from|import) numba", path.read_text(encoding="utf-8"), re.MULTILINE)
-        left_out = compiled or parts[1] in ("loaders", "cli", "checker")
-        if path.name != "__init__.py" and not left_out:
-            modules.append(".".join(parts))
-    install_import_hook(modules, "typecheck.check")
 
 
 # --- fixtures ---------------------------------------------------------------------------------------------------

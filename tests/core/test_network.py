@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import plica
 import zoo
 from plica.core.affine import Concat, Dense, Gather, Sum
 from plica.core.choice import relu
@@ -254,3 +255,6 @@ def test_reshaping_is_said():
     net = graph.network()
     with pytest.warns(ReshapeNotice, match=r"\(3, 2\) are read as \(3, 2, 1\)"):
         assert net(torch.ones(3, 2)).shape == (3, 2, 1)
+    with pytest.warns(ReshapeNotice) as seen:  # asked through any analysis, it points at the user's line
+        plica.nearest_facet(net, np.ones((3, 2)))
+    assert not any("/src/plica/" in one.filename for one in seen)

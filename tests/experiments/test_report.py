@@ -13,7 +13,7 @@ from torch import nn
 import plica
 from plica.core.progress import Progress
 from plica.errors import ArgumentError, DataError
-from plica.experiments.report import preimages, report
+from plica.experiments.report import preimages, regions, report
 from plica.loaders.images import ImageSet
 
 
@@ -30,9 +30,20 @@ def images(module: nn.Module, count: int = 12, *, shift: int = 0) -> ImageSet:
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
-    """The embedded example on a few images."""
+    """The embedded example on a few images, a small part of the plane, and little time for whole preimages."""
     folder = tmp_path_factory.mktemp("example")
-    return report(out=folder, limit=6, max_seconds=None), folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regions, "MOST", 2000)
+        for limit in ("EACH", "UNIONS", "READ", "READS"):
+            patch.setattr(preimages, limit, getattr(preimages, limit) / 4)
+        return report(out=folder, limit=6, max_seconds=None), folder
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """A network of one's own, on twelve images."""
+    folder, module = tmp_path_factory.mktemp("given"), small_net()
+    return report(module, images(module), out=folder, input_shape=(16,)), folder
 
 
 def test_the_example_studies_two_networks(example):
@@ -63,18 +74,18 @@ def test_summary_begins_with_the_accuracy(example):
     assert lines[1].startswith("  accuracy ")
 
 
-def test_a_given_network_and_images(tmp_path):
-    module = small_net()
-    result = report(module, images(module), out=tmp_path, limit=8, input_shape=(16,))
+def test_a_given_network_and_images(given):
+    result, _ = given
     assert result.lines[1] == "  accuracy 100.0%"
-    assert any("nearest facet" in line and "over 8 images" in line for line in result.lines)
+    assert any("nearest facet" in line and "over 12 images" in line for line in result.lines)
     assert not any("WARNING" in line for line in result.lines)
 
 
 def test_low_accuracy_is_a_warning(tmp_path):
     module = small_net()
-    result = report(module, images(module, shift=1), out=tmp_path, input_shape=(16,))
+    result = report(module, images(module, shift=1), out=tmp_path, limit=3, input_shape=(16,))
     assert result.lines[1] == "  accuracy 0.0%" and "WARNING" in result.lines[2]
+    assert any("nearest facet" in line and "over 3 images" in line for line in result.lines)
 
 
 def test_without_labels_there_is_no_accuracy(tmp_path):
@@ -82,10 +93,8 @@ def test_without_labels_there_is_no_accuracy(tmp_path):
     assert not any("accuracy" in line for line in result.lines)
 
 
-def test_impostors_keep_their_features(tmp_path):
-    module = small_net()
-    report(module, images(module), out=tmp_path, input_shape=(16,))
-    found = [plica.load_result(f) for f in tmp_path.rglob("impostors*.npz")]
+def test_impostors_keep_their_features(given):
+    found = [plica.load_result(f) for f in given[1].rglob("impostors*.npz")]
     assert found
     for pair in found:
         assert pair.feature_difference <= 1e-9 * (1 + pair.feature_scale)

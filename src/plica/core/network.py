@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -189,7 +190,8 @@ class Network:
             return t[None]
         rows = len(t) if t.ndim > 1 and math.prod(t.shape[1:]) == size else 1
         if t.numel() == rows * size:
-            warnings.warn(f"Data of shape {tuple(t.shape)} are read as {(rows, *shape)}.", ReshapeNotice, stacklevel=2)
+            notice = f"Data of shape {tuple(t.shape)} are read as {(rows, *shape)}."
+            warnings.warn(notice, ReshapeNotice, stacklevel=_level_outside())
             return t.reshape(rows, *shape)
         raise ShapeError(
             f"The input has shape {tuple(t.shape)}; the network reads {shape} (or a batch of them, {('n', *shape)})."
@@ -355,6 +357,14 @@ class Network:
         from importlib import import_module
 
         return import_module("plica.loaders.to_torch").to_torch(self)
+
+
+def _level_outside() -> int:
+    """Stack level, for a warning of the caller, of the first frame outside of plica: a notice points there."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "plica":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _copy(nodes: tuple[Node, ...], graph: Graph, mapping: dict[str, str]) -> Graph:
