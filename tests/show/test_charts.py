@@ -26,6 +26,10 @@ def test_pictures_of_a_card_share_one_scale():
     assert dark.max() == 0
     assert bright.min() == 255
     assert to_pixels([np.full(4, 3.0)], (2, 2))[0].max() == 0
+    assert [p.ravel().tolist() for p in to_pixels([np.array([1.0, 2.0]), np.full(2, np.nan)], (1, 2))] == [
+        [0, 255],
+        [0, 0],
+    ]
     assert to_pixels([np.zeros((3, 2, 4))], (3, 2, 4))[0].shape == (2, 4, 3)
 
 

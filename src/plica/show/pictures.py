@@ -37,7 +37,7 @@ def data_uri(pixels: np.ndarray) -> str:
 
 
 def to_pixels(inputs: Sequence[np.ndarray], shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Turn inputs into 8-bit pixels on one common scale, from their smallest to their largest value.
+    """Turn inputs into 8-bit pixels on one common scale, from their smallest to their largest value; NaN is dark.
 
     Parameters
     ----------
@@ -47,9 +47,10 @@ def to_pixels(inputs: Sequence[np.ndarray], shape: tuple[int, ...]) -> list[np.n
         (h, w), (1, h, w), (3, h, w) or (h, w, 3).
     """
     grids = [_grid(np.asarray(x, np.float64).reshape(shape)) for x in inputs]
-    low, high = min(g.min() for g in grids), max(g.max() for g in grids)
+    known = np.concatenate([g[np.isfinite(g)] for g in grids])
+    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
     span = (high - low) or 1.0
-    return [np.rint((g - low) / span * 255).astype(np.uint8) for g in grids]
+    return [np.rint(np.nan_to_num((g - low) / span).clip(0, 1) * 255).astype(np.uint8) for g in grids]
 
 
 def _grid(image: np.ndarray) -> np.ndarray:

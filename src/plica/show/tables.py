@@ -17,7 +17,7 @@ from plica.errors import ArgumentError
 from plica.store import whole_file
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pandas import DataFrame
 
     from plica.core.result import Result
 
@@ -127,7 +127,7 @@ def _rows(result: Result) -> tuple[list[str], list[tuple[Any, ...]]]:
     return list(found), list(zip(*found.values(), strict=True))
 
 
-def to_dataframe(result: Result) -> pd.DataFrame:
+def to_dataframe(result: Result) -> DataFrame:
     """The table as a pandas DataFrame; standing, completeness and header are in its ``attrs``.
 
     Parameters
