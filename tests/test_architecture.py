@@ -226,3 +226,17 @@ def test_a_forbidden_import_breaks_its_contract(contract, file, line, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "Contracts: 0 kept, 1 broken." in done.stdout, done.stdout + done.stderr
     assert done.returncode == 1
+
+
+def test_types_are_checked_at_run_time(request):
+    """Without this, the hook could quietly check nothing."""
+    if request.config.getoption("--no-typecheck"):
+        pytest.skip("--no-typecheck")
+    from beartype.roar import BeartypeCallHintViolation
+
+    from plica.cli.reading import shape
+    from plica.show.words import percent
+
+    with pytest.raises(BeartypeCallHintViolation):
+        percent("half")
+    assert not hasattr(shape, "__wrapped__")  # the border is left out

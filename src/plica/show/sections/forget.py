@@ -148,7 +148,12 @@ def _still(pairs: list[ImpostorResult]) -> list[str]:
 
 def best_pair(data: ReportData) -> dict[str, Any] | None:
     """Return the impostor of the first screen: the one that moves most of the way and keeps the answer."""
-    found = [(pair, part) for part in data.models for pair in part.impostors if part.image_shape is not None]
+    found = [
+        (pair, part)
+        for part in data.models
+        for pair in part.impostors
+        if part.image_shape is not None and way(pair) > 0
+    ]
     best = max(found, key=lambda f: (is_fooled(f[0]), way(f[0])), default=None)
     return _pair(*best) if best else None
 
