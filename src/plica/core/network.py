@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -191,7 +192,7 @@ class Network:
         rows = len(t) if t.ndim > 1 and math.prod(t.shape[1:]) == size else 1
         if t.numel() == rows * size:
             notice = f"Data of shape {tuple(t.shape)} are read as {(rows, *shape)}."
-            warnings.warn(notice, ReshapeNotice, stacklevel=_level_outside())
+            warnings.warn(notice, ReshapeNotice, stacklevel=_level_outside(sys._getframe()))
             return t.reshape(rows, *shape)
         raise ShapeError(
             f"The input has shape {tuple(t.shape)}; the network reads {shape} (or a batch of them, {('n', *shape)})."
@@ -359,9 +360,9 @@ class Network:
         return import_module("plica.loaders.to_torch").to_torch(self)
 
 
-def _level_outside() -> int:
-    """Stack level, for a warning of the caller, of the first frame outside of plica: a notice points there."""
-    frame, level = sys._getframe(1), 1
+def _level_outside(frame: FrameType) -> int:
+    """Stack level, for a warning from this frame, of the first frame outside of plica: a notice points there."""
+    level = 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "plica":
         frame, level = frame.f_back, level + 1
     return level
