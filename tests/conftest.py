@@ -85,6 +85,14 @@ def _set_up_hypothesis(*, full: bool) -> None:
 # --- fixtures ---------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def _torch_starts_alike() -> None:
+    """Layers that a test makes without a seed have the same weights whatever ran before."""
+    import torch
+
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def seed() -> int:
     """The seed of the day, for tests that draw their own cases."""

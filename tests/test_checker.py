@@ -64,6 +64,43 @@ def test_onnx_files_are_read_as_their_evaluator_reads_them(name, shared_data):
     assert np.abs(got - expected).max() <= 1e-9 * max(1.0, np.abs(expected).max())
 
 
+def count(*shape):
+    return np.arange(1.0, 1 + np.prod(shape)).reshape(shape)
+
+
+IMAGE, DEEP = count(1, 3, 4, 4), count(1, 6, 4, 3)
+RIGHT = {
+    "a difference": ("Sub", count(2, 3), [count(3)], {}, lambda x, c: x - c),
+    "a quotient": ("Div", count(2, 3), [np.array([2.0, 4.0, -1.0])], {}, lambda x, c: x / c),
+    "a product of a stack": ("MatMul", count(1, 2, 3), [count(3, 4)], {}, lambda x, c: x @ c),
+    "a turned product and a bias": (
+        "Gemm", count(2, 3), [count(4, 3), count(4)], {"transB": 1}, lambda x, c, d: x @ c.T + d,
+    ),
+    "a convolution of three channels": (
+        "Conv", IMAGE, [count(2, 3, 2, 2), count(2)], {"strides": [2, 1], "pads": [1, 0, 0, 2], "dilations": [1, 2]},
+        lambda x, w, b: nn.functional.conv2d(nn.functional.pad(x, (0, 2, 1, 0)), w, b, (2, 1), dilation=(1, 2)),
+    ),
+    "groups of three channels": (
+        "Conv", DEEP, [count(4, 3, 2, 2)], {"group": 2}, lambda x, w: nn.functional.conv2d(x, w, groups=2),
+    ),
+    "the rest of a shape, in front": ("Reshape", count(1, 2, 6), [], {"shape": [-1, 4]}, lambda x: x.reshape(-1, 4)),
+    "the rest of a shape": ("Reshape", count(2, 2, 3), [], {"shape": [0, 2, -1]}, lambda x: x.reshape(2, 2, 3)),
+    "flat from the third axis on": ("Flatten", count(1, 2, 3, 2), [], {"axis": 2}, lambda x: x.reshape(2, 6)),
+    "flat": ("Flatten", count(1, 2, 3), [], {}, lambda x: x.reshape(1, 6)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_operations_are_those_of_torch(name):
+    op, x, constants, attributes, expected = RIGHT[name]
+    table = {f"c{k}": exact_model.exact(c.shape, c.ravel().tolist()) for k, c in enumerate(constants)}
+    graph = exact_model.Graph([exact_model.Step(op, ("x", *table), "y", attributes)], table, "x", x.shape, ["y"])
+    found = exact_model.run(graph, exact_model.point(graph, words(x)), {"y"})["y"]
+    wanted = expected(*map(torch.from_numpy, (x, *constants)))
+    assert tuple(found.shape) == wanted.shape
+    assert [float(v) for v in exact_model.fractions(found)] == wanted.flatten().tolist()
+
+
 def test_it_needs_the_standard_library_only_and_is_short(certified):
     certificate, weights = certified
     command = [sys.executable, "-I", "-S", str(SOURCES[0]), str(certificate), str(weights)]

@@ -232,7 +232,7 @@ def bounds(net, domain, taken, before, step):
     """Bounds of what all choices read: those of `before`, those that the step wants; None where there is no point."""
     known, slopes, box = list[Known](), lines_of(step), domain._replace(norm="inf")
 
-    def bound(layer, i, sign, slopes, domain, nu=0):
+    def bound(layer, i, sign, slopes, domain, nu=0, known=known):
         value = lowest(pull(net, known, through({}, layer, {i: sign}), slopes), domain, Fraction(nu, GRID))
         return sign * (Fraction(value.numerator * GRAIN // value.denominator, GRAIN) if isfinite(value) else value)
 
@@ -240,7 +240,9 @@ def bounds(net, domain, taken, before, step):
         if before:
             low, high = [*before[j].low], [*before[j].high]
         else:
-            low, high = ([bound(layer, i, sign, {}, box) for i in range(len(layer.rows))] for sign in (1, -1))
+            ways, n = (known, [k._replace(only=[None] * len(k.only)) for k in known]), len(layer.rows)
+            ends = ([[bound(layer, i, s, {}, box, 0, k) for k in ways] for i in range(n)] for s in (1, -1))
+            low, high = ([*map(best, end)] for best, end in zip((max, min), ends, strict=True))
         for i, below, above in dict(step.get("bounds", ())).get(j, ()):
             low[i] = max(low[i], bound(layer, i, 1, slopes, domain, below))
             high[i] = min(high[i], bound(layer, i, -1, slopes, domain, above))
@@ -291,8 +293,7 @@ def check(net, node, domain, goal, pieces=(), taken=None, known=None):
         return all(taken.get(j, {}).get(u) == b or fits(net[j].units[u][b][1], *known[j][:2]) for j, u, b in piece)
     if "split" not in node:
         return False
-    (j, u), children = node["split"], node["children"]
-    own = taken.get(j, {})
+    (j, u), children, own = node["split"], node["children"], taken.get(node["split"][0], {})
     need(0 <= j < len(known) and 0 <= u < len(net[j].units) and u not in own, "no such unit")
     need(len(children) == len(net[j].units[u]), "branches left out")
     return all(check(net, c, domain, goal, pieces, {**taken, j: {**own, u: b}}, known) for b, c in enumerate(children))

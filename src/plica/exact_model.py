@@ -83,7 +83,7 @@ def _alike(*tensors: Tensor) -> tuple[Fraction, list[list]]:
 
 def _spread(t: Tensor, shape: Sequence[int]) -> Tensor:
     own = (1,) * (len(shape) - len(t.shape)) + t.shape
-    need(len(own) == len(shape) and all(a in (1, b) for a, b in zip(own, shape, strict=True)), f"shape {t.shape}")
+    need(all(a in (1, b) for a, b in zip(own, shape, strict=True)) and math.prod(shape) <= LARGEST, f"shape {t.shape}")
     places = [0]
     for axis, length in enumerate(shape):
         step = math.prod(own[axis + 1 :]) * (own[axis] > 1)
@@ -121,7 +121,7 @@ def _matmul(step: Step) -> Tensor:
 
 
 def _windows(a: dict[str, Any], size: Sequence[int], kernel: Sequence[int]) -> tuple[list[int], list[list]]:
-    n = len(size)
+    n, found = len(size), list[list]()
     strides, gaps, pads = a.get("strides", [1] * n), a.get("dilations", [1] * n), a.get("pads", [0] * 2 * n)
     plain = {b"NOTSET"} if any(pads) else {b"NOTSET", b"VALID"}
     need(a.get("auto_pad", b"NOTSET") in plain and not a.get("ceil_mode"), "padding of another kind")
@@ -129,7 +129,6 @@ def _windows(a: dict[str, Any], size: Sequence[int], kernel: Sequence[int]) -> t
     out = [(size[d] + pads[d] + pads[n + d] - gaps[d] * (kernel[d] - 1) - 1) // strides[d] + 1 for d in range(n)]
     need(min(*pads) >= 0 < min(*out, 1) and math.prod(out) * math.prod(kernel) <= LARGEST, "a window does not fit")
     taps, steps = list(enumerate(itertools.product(*map(range, kernel)))), [math.prod(size[d + 1 :]) for d in range(n)]
-    found = []
     for o in itertools.product(*map(range, out)):
         at = [(tap, [o[d] * strides[d] + k[d] * gaps[d] - pads[d] for d in range(n)]) for tap, k in taps]
         inside = [(tap, p) for tap, p in at if all(0 <= q < s for q, s in zip(p, size, strict=True))]
@@ -246,8 +245,7 @@ def run(graph: Graph, feeds: dict[str, Tensor], wanted: set[str], choose: Callab
     for step in reversed(todo):
         need(step.op in CHOICES or step.op in OPS, f"{step.op} {step.output!r} is not read here")
         own = [graph.constants[n] if n in graph.constants else values[n] for n in step.inputs]
-        op = choose if step.op in CHOICES else OPS[step.op]
-        values[step.output] = op(step._replace(values=own))
+        values[step.output] = (choose if step.op in CHOICES else OPS[step.op])(step._replace(values=own))
     need(feeds.keys() <= needed, "a value is given that is not read")
     return values
 
@@ -348,7 +346,7 @@ def _step(data: bytes) -> Step:
 
 def _graph(steps: list[Step], constants: list[tuple[str, Tensor]], given: str, *rest: Any) -> Graph:
     names = [given, *(name for name, _ in constants), *(step.output for step in steps)]
-    need(len({*names}) == len(names), "a name twice")
+    need(len({*names}) == len(names) and math.prod(rest[0]) <= LARGEST >> 6, "a name twice, or too large an input")
     return Graph(steps, dict(constants), given, *rest)
 
 
@@ -358,7 +356,10 @@ def read_onnx(data: bytes) -> Graph:
         packed = zlib.decompressobj(31)
         data = packed.decompress(data, 64 * LARGEST)
         need(packed.eof and not packed.unused_data, "more or less than one file in the archive")
-    outer = _message(data, graph="7b", functions="25B")
+    outer = _message(data, graph="7b", opsets="8B", functions="25B")
+    opsets = [_message(m, domain="1b", version="2v") for m in outer.opsets]
+    (version,) = [m.version for m in opsets if m.domain in (None, b"", b"ai.onnx")]
+    need(version and version > 6, "operations before version 7 had other meanings")
     graph = _message(outer.graph, nodes="1B", tensors="5B", inputs="11B", outputs="12B", sparse="15B")
     need(not outer.functions and not graph.sparse, "functions, or sparse constants")
     steps = [*map(_step, graph.nodes)]
@@ -368,8 +369,7 @@ def read_onnx(data: bytes) -> Graph:
         if step.op == "Reshape":  # a constant: what is computed of whole numbers would be rounded
             shape = known.get(step.inputs[-1], Tensor((), None)).data
             steps[k] = step._replace(inputs=step.inputs[:1], a={"shape": shape})
-    inputs = [_message(m, name="1b", type="2b") for m in graph.inputs]
-    (given,) = [m for m in inputs if m.name.decode() not in known]
+    (given,) = [m for m in (_message(m, name="1b", type="2b") for m in graph.inputs) if m.name.decode() not in known]
     shape = _message(_message(_message(given.type, tensor="1b").tensor, shape="2b").shape, dims="1B")
     sizes = [1 if d.size is None else d.size for d in (_message(d, size="1v") for d in shape.dims)]
     outputs = [_message(m, name="1b").name.decode() for m in graph.outputs]

@@ -12,7 +12,11 @@ import torch
 from torch import nn
 
 import plica
+import zoo
 from plica import checker
+from plica.core.affine import Concat, Gather, Sum
+from plica.core.choice import MaxOver, absolute, relu
+from plica.core.network import INPUT, Graph
 
 RADIUS = 1.05
 
@@ -190,3 +194,59 @@ def mutate(data, rng):
         if data[key] is None:
             return
         data = data[key]
+
+
+# --- ties and maxima ----------------------------------------------------------------------------------------------
+
+
+def claimed(net, X, folder, norm=2.0):
+    """The radius that a certificate proves, and the bound of the search."""
+    found = plica.min_distortion(net, X, norm=norm, method="fast", exact=True)
+    path = plica.certify(found, net, X, path=folder / "c.json")
+    assert plica.verify(path, path.with_suffix(".safetensors"))
+    return float.fromhex(json.loads(path.read_bytes())["claims"][0]["radius"]), float(found.lower_bound[0])
+
+
+def test_an_output_that_is_equal_on_a_piece_but_never_above(tmp_path):
+    """Relu(x) and x are equal where x > 0: the proof needs weights that cancel to the last digit."""
+    graph = Graph((1,))
+    name = graph.add("act", relu((1,)), INPUT)
+    graph.add("out", Concat(0, ((1,), (1,))), name, INPUT)
+    net = graph.network().within(plica.Box([-2.0], [3.0]))
+    radius, bound = claimed(net, np.array([[1.0]]), tmp_path)
+    assert bound == np.inf
+    assert radius == pytest.approx(3, rel=1e-6)
+
+
+def test_an_output_that_touches_the_label_s(tmp_path):
+    """Relu(z) + |w| is max(z, w) where w = 0 < z, and never below: beyond the tie the proof may end, not before it."""
+    graph = Graph((2,))
+    z, w = (graph.add(f"x{k}", Gather(torch.tensor([k]), (2,), (1,)), INPUT) for k in (0, 1))
+    up, size = graph.add("up", relu((1,)), z), graph.add("size", absolute((1,)), w)
+    both = graph.add("both", Sum((1.0, 1.0), (1,)), up, size)
+    largest = graph.add("largest", MaxOver(torch.tensor([[0, 1]]), (2,), (1,)), INPUT)
+    graph.add("out", Concat(0, ((1,), (1,))), both, largest)
+    radius, _ = claimed(graph.network().within(plica.Box([0.0, -1.0], [3.0, 2.0])), np.array([[2.0, 1.0]]), tmp_path)
+    assert radius >= 1 - 1e-6
+
+
+def of_the_zoo(seed, folder, norm, half):
+    data, draw = zoo.random_net(zoo.KINDS[seed % len(zoo.KINDS)], seed, degenerate=False)
+    net = zoo.build(data)
+    x = np.asarray(draw.point(int(np.prod(net.input_shape))), dtype=np.float64)
+    net = net.within(plica.Box(x - half, x + half))
+    radius, bound = claimed(net, x.reshape(1, *net.input_shape), folder, norm)
+    assert radius >= 0.98 * min(bound, np.linalg.norm(half * np.ones(len(x)), norm))
+
+
+@pytest.mark.parametrize(("seed", "norm", "half"), [(5, float("inf"), 5), (5, 1.0, 5), (25, 2.0, 1)])
+def test_winners_and_units_that_are_one_line(seed, norm, half, tmp_path):
+    """Weights of a winner that is taken pass through it; intervals bound more than the lines of units that are one."""
+    of_the_zoo(seed, tmp_path, norm, half)
+
+
+@pytest.mark.big(sample=6)
+@pytest.mark.parametrize("seed", range(6 * len(zoo.KINDS)))
+def test_bounds_of_the_zoo_have_certificates(seed, tmp_path):
+    """All kinds of nodes, all norms."""
+    of_the_zoo(seed, tmp_path, (2.0, float("inf"), 1.0)[seed // len(zoo.KINDS) % 3], 1)

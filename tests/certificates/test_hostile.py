@@ -58,6 +58,9 @@ def field(number, value):
     return varint(number << 3) + varint(value)
 
 
+VERSION = field(8, field(2, 17))
+
+
 def changed(model, change):
     """The bytes of a changed copy."""
     copied = type(model).FromString(model.SerializeToString())
@@ -131,6 +134,12 @@ MISREAD = {  # other readers make something else of these files, or refuse them
     "dropout, in training": file(
         node("Dropout", "x r t"), constants={"r": np.array(0.5), "t": np.array(1)}
     ).SerializeToString(),
+    "dropout of a version that drops unless told not to": file(node("Dropout", "x"), opset=6).SerializeToString(),
+    "no version": changed(RELU, lambda model: model.opset_import.pop()),
+    "two versions": changed(RELU, lambda model: model.opset_import.append(helper.make_opsetid("", 6))),
+    "two versions, under two names": changed(
+        RELU, lambda model: model.opset_import.append(helper.make_opsetid("ai.onnx", 6))
+    ),
     "an input left out in the middle": changed(
         file(node("Gemm", "x w"), **GEMM), first("node", lambda n: n.input.insert(1, ""))
     ),
@@ -147,7 +156,7 @@ MISREAD = {  # other readers make something else of these files, or refuse them
         constants={"c": np.array([1.0])},
     ).SerializeToString(),
     "an operation of the file's own": RELU.SerializeToString() + field(25, field(1, b"Relu")),
-    "constants of another form": field(7, RELU.graph.SerializeToString() + field(15, b"")),
+    "constants of another form": VERSION + field(7, RELU.graph.SerializeToString() + field(15, b"")),
     "an operation of another domain": changed(RELU, first("node", lambda n: setattr(n, "domain", "mine"))),
     "numbers twice": changed(SUM, first("initializer", lambda t: t.double_data.append(2.0))),
     "numbers elsewhere": changed(SUM, first("initializer", lambda t: t.external_data.add(key="location", value="w"))),
@@ -176,7 +185,7 @@ def test_fields_of_another_type_are_refused(value, reason):
     alpha = field(1, b"alpha") + value + field(20, 1)
     body = field(1, b"x") + field(1, b"w") + field(2, b"y") + field(4, b"Gemm") + field(5, alpha)
     model.graph.ClearField("node")
-    data = field(7, model.graph.SerializeToString() + field(1, body))
+    data = VERSION + field(7, model.graph.SerializeToString() + field(1, body))
     if reason is None:
         assert values(data, [1, 1]) == [4, 6]
         return
@@ -191,7 +200,7 @@ def test_numbers_of_one_byte_and_of_several_are_read():
         assert values(data, np.zeros(size)) == [1] * size
     tensor = field(1, varint(2) + varint(1)) + field(2, 11) + field(8, b"c") + field(10, struct.pack("<dd", 1.0, 2.0))
     model = file(node("Add", "x c"), shape=(2, 1))
-    data = field(7, model.graph.SerializeToString() + field(5, tensor))
+    data = VERSION + field(7, model.graph.SerializeToString() + field(5, tensor))
     assert exact_model.read_onnx(data).constants["c"].shape == (2, 1)
     assert values(data, [0, 0]) == [1, 2]
 
@@ -208,7 +217,7 @@ def test_negative_numbers_are_read():
 def test_numbers_of_more_than_64_bits_are_refused():
     tensor = field(1, 1 << 64) + field(2, 11) + field(8, b"c") + field(9, struct.pack("<d", 1.0))
     with pytest.raises(ValueError, match="64 bits"):
-        exact_model.read_onnx(field(7, field(5, tensor)))
+        exact_model.read_onnx(VERSION + field(7, field(5, tensor)))
 
 
 # --- safetensors and JSON -----------------------------------------------------------------------------------------
@@ -428,4 +437,15 @@ def test_more_or_fewer_numbers_than_a_shape_has_are_refused():
             exact_model.exact([2], values_)
     tensor = field(1, 1) + field(2, 11) + field(8, b"c") + field(9, struct.pack("<dd", 1.0, 2.0))
     with pytest.raises(ValueError, match="numbers for shape"):
-        exact_model.read_onnx(field(7, field(5, tensor)))
+        exact_model.read_onnx(VERSION + field(7, field(5, tensor)))
+
+
+def test_shapes_that_no_file_backs_are_refused():
+    """A few bytes of a certificate can ask for any size."""
+    steps = [["Relu", ["x"], "y", {}]]
+    empty = weights({}, b"")
+    with pytest.raises(ValueError, match="too large"):
+        exact_model.read_described({"input": "x", "shape": [1 << 40], "steps": steps}, empty)
+    column, row = exact_model.exact((1 << 14, 1), [0.0] * (1 << 14)), exact_model.exact((1, 1 << 14), [0.0] * (1 << 14))
+    with pytest.raises(ValueError, match="shape"):
+        exact_model.add(column, row)

@@ -79,6 +79,20 @@ def test_bar_appears_only_on_a_terminal_and_after_a_second(monkeypatch):
     bar.stop()
 
 
+def test_work_that_tells_nothing_shows_that_it_goes_on(monkeypatch):
+    monkeypatch.setattr(live, "PATIENCE", 0.05)
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    done, bar = live.Bar(terminal=True), live.Bar(terminal=True)
+    done.stop()
+    bar.timer.join(10)
+    assert list(bar.tasks) == [live.WAITING] and [task.description for task in bar.bars.tasks] == [live.WAITING]
+    bar("work", 1, 2)
+    assert list(bar.tasks) == ["work"] and [task.description for task in bar.bars.tasks] == ["work"]
+    bar.stop()
+    done._wait()  # the timer was about to
+    assert done.bars is None
+
+
 def test_progress_passes_the_budget_on():
     with live.progress(3.0) as watch:
         assert watch.max_seconds == 3.0

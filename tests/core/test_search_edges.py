@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import zoo
 from oracles import networks
 from plica.core.polyhedron.cone import partition
+from plica.core.progress import Progress
 from plica.core.search.blocks import blocks
 from plica.core.search.bounds import bound
 from plica.core.search.conditions import Conditions
@@ -71,7 +72,7 @@ def test_columns_that_only_rounding_keeps_apart_fix_no_outputs():
     data = zoo.chain((3,), zoo._dense_of([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]]), zoo.RELU, zoo._dense_of(first.tolist()))
     small = reduced(blocks(zoo.build(data), "dense2"), np.full(3, -np.inf), np.full(3, np.inf))
     same = Conditions("dense2", conditions.G, (), conditions.E, (F(0), F(0)))
-    above, witness = Shallow(small.graph, "relu1", same), {"relu1": np.ones(2, dtype=int)}
+    above, witness = Shallow(small.graph, "relu1", same, Progress()), {"relu1": np.ones(2, dtype=int)}
     assert np.linalg.matrix_rank(above.E, tol=1e-14) == 2
     assert not above.only({"relu1": np.ones(2, dtype=int)}, witness)
     assert above.only({"relu1": np.array([1, 0])}, {"relu1": np.array([1, 0])})
@@ -86,7 +87,7 @@ def test_outputs_are_fixed_where_the_rank_says_so():
         data = zoo.chain((8,), zoo._dense_of(rng.normal(size=(6, 8)).tolist()), zoo.RELU, zoo._dense_of(W.tolist()))
         small = reduced(blocks(zoo.build(data), "dense2"), np.full(8, -np.inf), np.full(8, np.inf))
         conditions = Conditions("dense2", sp.csr_array((0, 4)), (), sp.csr_array(np.eye(4)), (F(1),) * 4)
-        above = Shallow(small.graph, "relu1", conditions)
+        above = Shallow(small.graph, "relu1", conditions, Progress())
         for _ in range(10):
             taken, witness = rng.choice([-1, 0, 1], 6, p=[0.2, 0.5, 0.3]), (rng.random(6) < 0.4).astype(int)
             moving = (taken != 0) | (witness == 1)

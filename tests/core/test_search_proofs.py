@@ -15,7 +15,7 @@ import torch
 import plica
 import zoo
 from oracles import networks, unions
-from plica import Box
+from plica import Box, Progress
 from plica.analyses.preimage import preimage
 from plica.core.affine import Dense
 from plica.core.choice import MaxOver, Piecewise
@@ -237,11 +237,11 @@ def test_long_rows_of_conditions_prove_no_empty_pattern():
         G = np.zeros((1, 41))
         G[0, 0] = 1.0
         conditions = Conditions("dense2", sp.csr_array(G), (level,), sp.csr_array(row), right)
-        above = Shallow(small.graph, "relu1", conditions)
+        above = Shallow(small.graph, "relu1", conditions, Progress())
         for guess in (1.0, 1.0 - 2.0**-50, 1.0 - 30 * tiny):
             assert not above.proves(np.array([guess])) or possible
     short = Conditions("dense2", sp.csr_array(row * -1), (-(1 + 39 * F(tiny)),), sp.csr_array((0, 41)), ())
-    low = Shallow(small.graph, "relu1", short)
+    low = Shallow(small.graph, "relu1", short, Progress())
     assert not low.proves(np.array([1.0 - 39 * tiny]))
 
 
@@ -393,7 +393,7 @@ def test_rows_of_a_pattern_hold_over_the_box(seed):
     n = len(u)
     half = 10.0 ** np.random.default_rng(seed).uniform(*((-3, 1) if seed < 15 else (6, 10)))
     low, high = u - half, u + half
-    program = pattern_program(graph, branches, conditions, (low, high))
+    program = pattern_program(graph, branches, conditions, (low, high), Progress())
     maps = affine_values(graph, branches)
     system = system_at(graph, branches, conditions, program.middle, maps, rows=True)
     expected = sides(net, graph, branches, forms)
@@ -439,7 +439,7 @@ def test_empty_means_empty_at_the_tolerance():
             graph = blocks(zoo.build(data), "dense2")
             never = Conditions("dense2", sp.csr_array((0, 1)), (), sp.csr_array((0, 1)), ())
             for branch, nonempty in ((1, top + F(b) > 0), (0, True)):
-                program = pattern_program(graph, {"relu1": np.array([branch])}, never, (low, high))
+                program = pattern_program(graph, {"relu1": np.array([branch])}, never, (low, high), Progress())
                 guess, empty = program.strict()
                 seen.add((empty, guess is None))
                 assert not (empty and nonempty)
@@ -453,7 +453,7 @@ def test_a_solver_that_says_empty_is_not_believed(monkeypatch):
     data = zoo.chain((3,), zoo._dense_of([[1.0, 2.0, -1.0]], [0.5]), zoo.RELU, zoo._dense_of([[1.0]]))
     never = Conditions("dense2", sp.csr_array((0, 1)), (), sp.csr_array((0, 1)), ())
     program = pattern_program(blocks(zoo.build(data), "dense2"), {"relu1": np.ones(1, dtype=int)}, never,
-                              (-np.ones(3), np.ones(3)))  # fmt: skip
+                              (-np.ones(3), np.ones(3)), Progress())  # fmt: skip
     monkeypatch.setattr(WarmProgram, "solve", lambda self: "infeasible")
     for ray in (None, np.ones(1), -np.ones(1), np.full(1, 1e9)):
         monkeypatch.setattr(WarmProgram, "ray", lambda self, ray=ray: ray)
@@ -474,7 +474,7 @@ def test_projections_end_inside_or_not_at_all():
         branches = {"relu1": (rng.random(m) < 0.5).astype(int)}
         if seed % 2:
             branches = {"relu1": (W @ x + np.array(data["nodes"][0][3]["b"]) > 0).astype(int)}
-        program = pattern_program(graph, branches, conditions, (x - 1, x + 1))
+        program = pattern_program(graph, branches, conditions, (x - 1, x + 1), Progress())
         inner, moved = program.inner(), program.moved(x + rng.uniform(-1, 1, n), 1e-3)
         roomy += inner is not None
         reached += moved is not None
@@ -518,7 +518,8 @@ def test_positive_outputs_are_proven_only_where_they_are(near):
             e = tuple(dot(row, h) for row in V.tolist())
             for extra in (F(-1, 10**17), F(1, 10**17), F(1, 1000)):
                 G, level = sp.csr_array([[1.0, 0.0, 0.0]]), (e[0] + extra * abs(e[0]),)
-                above = Shallow(small.graph, "relu1", Conditions("dense2", G, level, sp.csr_array(np.eye(3)), e))
+                wanted = Conditions("dense2", G, level, sp.csr_array(np.eye(3)), e)
+                above = Shallow(small.graph, "relu1", wanted, Progress())
                 start = np.maximum([float(v) for v in h], 1e-12)
                 for guess in (start, start + 1e-15, np.abs(np.linalg.solve(V, [float(v) for v in e]))):
                     proof = above.proves(guess)

@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 from oracles.polyhedra import Brute
+from plica.core.progress import Progress
 from plica.core.solve import linear as linear_module
 from plica.core.solve import linear_program, nearest, nearest_point, nnls
 from plica.core.solve.system import checked_system
@@ -102,7 +103,7 @@ def test_nearest_point_optimality(method):
         low, high = np.zeros(n), np.ones(n)
         if seed % 4 == 0:
             low[0] = high[0] = x[0]  # fixed by its box
-        got = getattr(nearest, method)(target, checked_system(n, G, h, E, e, bounds=(low, high)))
+        got = getattr(nearest, method)(target, checked_system(n, G, h, E, e, bounds=(low, high)), Progress())
         assert got is not None, seed
         check_optimal(target, G, h, E, e, low, high, got)
 

@@ -13,7 +13,7 @@ from torch import nn
 import plica
 from plica.core.progress import Progress
 from plica.errors import ArgumentError, DataError
-from plica.experiments.report import preimages, regions, report
+from plica.experiments.report import edge, job, preimages, regions, report
 from plica.loaders.images import ImageSet
 
 
@@ -120,6 +120,18 @@ def test_a_spent_budget_is_said(tmp_path):
     result = report(module, images(module), out=tmp_path, input_shape=(16,), max_seconds=0.0)
     assert result.completeness == "budget reached"
     assert Path(result.page).is_file()
+
+
+def test_a_limit_of_a_section_is_no_budget_of_the_report(tmp_path, monkeypatch):
+    """A proof that takes longer than its section gives it is open there; the report has done what it planned."""
+    monkeypatch.setattr(edge, "EACH", 1e-3)
+    monkeypatch.setattr(job, "PARTS", edge.PARTS)
+    torch.manual_seed(4)
+    module = nn.Sequential(nn.Linear(16, 48), nn.ReLU(), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 3)).eval()
+    result = report(module, images(module, 3), out=tmp_path, input_shape=(16,), max_seconds=None)
+    proofs = [plica.load_result(path) for path in (tmp_path / "results").rglob("edge-*.npz")]
+    assert "budget reached" in [r.completeness for r in proofs]
+    assert result.completeness == "complete"
 
 
 def test_the_same_seed_gives_the_same_results(tmp_path, monkeypatch):

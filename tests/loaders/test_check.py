@@ -8,8 +8,9 @@ import torch
 
 from plica.core.affine import Dense
 from plica.core.choice import clip, relu
+from plica.core.conv import Conv
 from plica.core.network import INPUT, Graph
-from plica.errors import ImportMismatch, ModelError
+from plica.errors import ImportMismatch, MemoryBudgetError, ModelError
 from plica.loaders.check import COUNT, TOLERANCE, Original, agree, sample_inputs
 
 
@@ -105,3 +106,12 @@ def test_inputs_are_of_both_kinds_and_the_same_each_time():
     assert ((usual[COUNT:] >= 0) & (usual[COUNT:] < 1)).all()
     assert np.abs(wide).max() > 30
     np.testing.assert_array_equal(usual, sample_inputs((2, 3))[0])
+
+
+def test_the_patches_of_a_convolution_count_in_memory():
+    """Its values would fit; the patches that torch lays side by side for it would not."""
+    graph = Graph((1, 500, 500))
+    weight = torch.ones(1, 1, 40, 40, dtype=torch.float64)
+    graph.add("z", Conv(weight, None, (1, 500, 500), (1, 1), ((0, 0), (0, 0)), (1, 1)), INPUT)
+    with pytest.raises(MemoryBudgetError, match=r"comparing it with the original on one input \(2.5 GiB"):
+        agree(graph.network(), Original("it", "float32", lambda x: x))

@@ -101,6 +101,25 @@ def test_hooks_run_on_the_copy_only():
     assert dict(module[0]._forward_hooks) == hooks
 
 
+def test_choices_of_numbers_without_axes():
+    """A unit that the module holds without an axis is a layer of one unit, which every analysis can count."""
+    either = Do(lambda x: torch.stack([x[:, 0].relu(), x[:, 1].abs(), (x * torch.tensor([1.0, 2.0])).amax(1)], 1))
+    net = plica.load(either.eval(), (2,))
+    assert difference(either, net, (2,)) < 1e-6
+    assert [net[name].shape for name in net.choices] == [(1,)] * 3
+    X = np.array([[1.0, 3.0], [-1.0, 0.5]])
+    for layer in net.choices:
+        assert list(plica.preimage_kind(net, X, layer=layer).kinds) == ["unbounded"] * 2
+    assert plica.count_regions(net, plica.Box([-1.0, -1.0], [1.0, 1.0])).count == 6  # between three lines through 0
+
+
+def test_an_input_without_axes():
+    net = plica.load(Do(lambda x: torch.stack([x, -x], 1).amax(1)).eval(), ())
+    assert net(np.array([2.0, -3.0])).flatten().tolist() == [2, 3]
+    assert plica.count_regions(net, plica.Box(-1.0, 1.0)).count == 2
+    assert plica.spectrum(net, np.array([2.0, -3.0])).completeness.value == "complete"
+
+
 def test_wrapped_modules():
     inner = nn.Sequential(nn.Linear(3, 2), nn.ReLU()).eval()
     for module in (nn.DataParallel(inner), nn.Sequential(inner, nn.Identity())):

@@ -45,8 +45,16 @@ def proof(tree: Tree, network: Any, progress: Progress | None = None) -> dict[st
     -----
     CERTIFIED: the checker runs before this returns. Cost: seconds to minutes of pure Python.
     """
-    tree = Tree(tree.layers, tree.best, tree.closed, progress or Progress(), keep=True)
-    if not tree.run():
+    for radius in dict.fromkeys((tree.lower, tree.closed)):  # pieces on which margins are 0 need exact weights
+        found = _within(Tree(tree.layers, tree.best, radius, progress or Progress(), keep=True), network)
+        if found is not None:
+            return found
+    return None
+
+
+def _within(tree: Tree, network: Any) -> dict[str, Any] | None:
+    """The claim about a little less than a radius, where a search closes there and the checker accepts it."""
+    if not tree.radius > 0 or not tree.run():
         return None
     best = tree.best
     nodes = [_tree(tree, root) for root in tree.roots]
@@ -55,7 +63,7 @@ def proof(tree: Tree, network: Any, progress: Progress | None = None) -> dict[st
     claim |= {"norm": f"{best.norm:g}"}
     centre = [Fraction(float(v)) for v in tree.layers.x]
     for share in SHARES:
-        claim["radius"] = (tree.closed * (1 - share)).hex()
+        claim["radius"] = (tree.lower * (1 - share)).hex()
         domain = checker.region(claim, len(centre), centre)
         pairs = zip(nodes, map(goal, best.aims), strict=True)
         if all(checker.check(network, node, domain, wanted) for node, wanted in pairs):
@@ -129,9 +137,11 @@ def _weights(layers: Layers, state: State, aim: np.ndarray, weights: Multipliers
                 edge[(i,)] = edge.get((i,), 0.0) + v
         slopes += [[j, own]] if own else []
         edges += [[j, [[key[0], whole(v), *key[1:]] for key, v in edge.items()]]] if edge else []
-        y = np.bincount(h.source, np.where(h.exact, c, 0.0) * h.slope, width) + weights.bounds[j]
+        y = weights.bounds[j].copy()
         for lines, w, sign in ((h.above, weights.above[j], 1.0), (h.below, weights.below[j], -1.0)):
-            y = y + sign * np.bincount(lines.source, w * lines.slope, width)
+            y += sign * np.bincount(lines.source, w * lines.slope, width)
+            c = c - sign * np.bincount(lines.unit, w, len(c))  # what is left passes through a winner that is taken
+        y += np.bincount(h.source, np.where(h.exact, c, 0.0) * h.slope, width)
         for s, matrix, _ in layers.readings[j].parts:
             sums[s] = sums.get(s, 0.0) + y @ matrix
     return {"rows": [-whole(v) for v in weights.margins], "slopes": slopes, "edges": edges}

@@ -245,7 +245,8 @@ class Cover:
         matrix = sp.csr_array((values, (rows, columns)), shape=(len(p.low), n))
         low, high = np.full(n, -np.inf), np.full(n, np.inf)
         low[: self.inputs], high[: self.inputs] = _ends(self.domain.low), _ends(self.domain.high)
-        p.solver = WarmProgram(np.zeros(n), matrix, (low, high), (np.array(p.low), np.array(p.high)))
+        sides = np.array(p.low), np.array(p.high)
+        p.solver = WarmProgram(np.zeros(n), matrix, (low, high), sides, progress=self.progress)
         if self.lean:
             self.root, first = known[0], self.net[0]
             weights = [[float(row.get(k, 0) * first.unit) for k in range(self.inputs)] for row in first.rows]

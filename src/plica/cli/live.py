@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from plica.core.progress import Progress
 
 PATIENCE = 1.0  # seconds before a bar appears
+WAITING = "working (the first time, parts are compiled: up to a minute)"
 
 
 class Bar:
@@ -28,15 +30,29 @@ class Bar:
         self.started = time.monotonic()
         self.tasks: dict[str, Any] = {}
         self.bars: Any = None
+        self.lock = threading.Lock()
+        self.timer = threading.Timer(PATIENCE, self._wait)
+        self.timer.daemon = True
+        if terminal:
+            self.timer.start()
 
     def __call__(self, label: str, done: int, total: int | None) -> None:
         """Move the bar of one label."""
         if not self.terminal or time.monotonic() - self.started < PATIENCE:
             return
-        bars = self._shown()
-        if label not in self.tasks:
-            self.tasks[label] = bars.add_task(label, total=total)
-        bars.update(self.tasks[label], completed=done, total=total)
+        with self.lock:
+            bars = self._shown()
+            if WAITING in self.tasks:
+                bars.remove_task(self.tasks.pop(WAITING))
+            if label not in self.tasks:
+                self.tasks[label] = bars.add_task(label, total=total)
+            bars.update(self.tasks[label], completed=done, total=total)
+
+    def _wait(self) -> None:
+        """Say that it is at work where nothing tells how far."""
+        with self.lock:
+            if not self.tasks and not self.timer.finished.is_set():
+                self.tasks[WAITING] = self._shown().add_task(WAITING, total=None)
 
     def _shown(self) -> Any:
         if self.bars is None:
@@ -51,8 +67,10 @@ class Bar:
 
     def stop(self) -> None:
         """Remove the bar."""
-        if self.bars is not None:
-            self.bars.stop()
+        self.timer.cancel()
+        with self.lock:
+            if self.bars is not None:
+                self.bars.stop()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from plica.core.choice import Choice
 from plica.core.exact import columns as exact
 from plica.core.network import INPUT, Network
 from plica.core.pattern import Pattern, generic_direction, stack_branches
-from plica.core.progress import DEFAULT_BYTES, refuse_above
+from plica.core.progress import DEFAULT_BYTES, Progress, refuse_above
 from plica.core.solve import linear_program
 from plica.errors import ArgumentError
 
@@ -253,7 +253,9 @@ class Piece:
 
     # -- across a facet -------------------------------------------------------------------------------------------
 
-    def neighbour(self, facet: int, point: Tensor | np.ndarray | None = None) -> Piece:
+    def neighbour(
+        self, facet: int, point: Tensor | np.ndarray | None = None, *, progress: Progress | None = None
+    ) -> Piece:
         """The piece on the other side of a facet.
 
         Parameters
@@ -263,6 +265,8 @@ class Piece:
         point : array, shape input_shape, optional
             A point near the relative interior of the facet. By default the projection of the piece's own point on the
             facet's hyperplane, or, where that leaves the cell, a centre of the facet found by linear programming.
+        progress : Progress, optional
+            Its seconds, for these programs; `BudgetReached` when they end.
 
         Raises
         ------
@@ -279,7 +283,7 @@ class Piece:
         normal, offset = self.rows(np.array([facet]))
         if not bool(normal.any()):
             raise ArgumentError(f"margin {facet} is constant on the piece and no facet of it.")
-        for candidate in self._facet_points(facet, normal[0], offset[0], point):
+        for candidate in self._facet_points(facet, normal[0], offset[0], point, progress or Progress()):
             pattern = self._pattern_across(facet, candidate, normal[0])
             if pattern is not None:
                 return Piece(self.network, pattern, candidate.reshape(self.network.input_shape))
@@ -287,7 +291,9 @@ class Piece:
             f"margin {facet} is not a facet of the piece: no point of it lies inside the margin's side."
         )
 
-    def _facet_points(self, facet: int, normal: Tensor, offset: Tensor, point: object) -> Iterator[Tensor]:
+    def _facet_points(
+        self, facet: int, normal: Tensor, offset: Tensor, point: object, progress: Progress
+    ) -> Iterator[Tensor]:
         """Candidates for a point in the relative interior of a facet, cheapest first, flat."""
         given = point if point is not None else self.point
         if given is not None:
@@ -295,7 +301,7 @@ class Piece:
             yield x - (normal @ x + offset) / (normal @ normal) * normal
         normals, offsets = (t.cpu().numpy() for t in self.rows())
         aside = self._aside(facet, normal)
-        for centre in _facet_centres(normals, offsets, facet, aside):
+        for centre in _facet_centres(normals, offsets, facet, aside, progress):
             yield torch.from_numpy(centre).to(normal)
 
     def _aside(self, facet: int, normal: Tensor) -> np.ndarray:
@@ -353,7 +359,9 @@ class Piece:
         return values, exact.stack(parts)
 
 
-def _facet_centres(normals: np.ndarray, offsets: np.ndarray, facet: int, aside: np.ndarray) -> Iterator[np.ndarray]:
+def _facet_centres(
+    normals: np.ndarray, offsets: np.ndarray, facet: int, aside: np.ndarray, progress: Progress
+) -> Iterator[np.ndarray]:
     """Points of the facet's hyperplane as far as possible (at most the radius) from the hyperplanes of `aside`.
 
     The solver's tolerances are absolute: a facet too small for them is looked at again through a magnifying glass, and
@@ -368,9 +376,8 @@ def _facet_centres(normals: np.ndarray, offsets: np.ndarray, facet: int, aside: 
     centre = np.zeros(unit.shape[1])
     for radius in (1.0, 1e-5, 1e-10):
         seen = (height + unit @ centre) / radius
-        solution = linear_program(
-            cost, rows, np.append(seen[others], 1.0), np.append(unit[facet], 0.0)[None], -seen[[facet]]
-        )
+        right, on = np.append(seen[others], 1.0), np.append(unit[facet], 0.0)[None]
+        solution = linear_program(cost, rows, right, on, -seen[[facet]], progress=progress)
         if solution.status != "optimal" or solution.x[-1] < -1e-6:
             break
         centre = centre + radius * solution.x[:-1]
@@ -380,5 +387,6 @@ def _facet_centres(normals: np.ndarray, offsets: np.ndarray, facet: int, aside: 
         from plica.core.polyhedron import Polyhedron
 
         face = Polyhedron(-normals[others], offsets[others], -normals[[facet]], offsets[[facet]])
+        face.facts.decide(progress)
         if not face.is_empty():
             yield face.facts.inner_point.astype(np.float64)

@@ -12,6 +12,7 @@ from plica.errors import BudgetReached, MemoryBudgetError
 T = TypeVar("T")
 GIB = 1 << 30
 DEFAULT_BYTES = 2 * GIB
+GRACE = 1.0  # seconds for a question about what was found, when the time is already up
 
 
 def refuse_above(max_bytes: int, needed: int, what: str, instead: str) -> None:
@@ -66,6 +67,11 @@ class Progress:
         """Raise `BudgetReached` when the time is up."""
         if self.seconds_left <= 0:
             raise BudgetReached(f"max_seconds = {self.max_seconds:g} is reached after {self.seconds:.1f} s.")
+
+    def at_least(self, seconds: float = GRACE) -> Progress:
+        """The same budget, or where fewer seconds are left one that starts now and has so many: for one question."""
+        enough = self.seconds_left >= seconds
+        return self if enough else replace(self, max_seconds=seconds, started=time.monotonic())
 
     def part(self, share: float) -> Progress:
         """A budget that starts now and has a share of the seconds left; listener and memory stay the same."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from plica.core.conv import Conv, Transposed
 from plica.core.network import Network
 from plica.core.progress import DEFAULT_BYTES, refuse_above
 from plica.errors import ImportMismatch, ModelError
@@ -66,17 +67,22 @@ def agree(network: Network, original: Original) -> tuple[float, str]:
 
 def _count(network: Network) -> int:
     """Inputs of a kind: fewer where the network's values are very large."""
-    largest = COPIES * 8 * max(max(math.prod(node.shape), _table(node.op)) for node in network.nodes)
-    what = (
-        f"{network.origin.name}: comparing it with the original on one input takes {COPIES} copies of a node's values"
-    )
+    largest = 8 * max(max(COPIES * math.prod(node.shape), _within(node.op)) for node in network.nodes)
+    what = f"{network.origin.name}: comparing it with the original on one input"
     refuse_above(DEFAULT_BYTES, largest, what, "Load a part of the model, or one for smaller inputs.")
     return max(1, min(COUNT, HELD // max(1, largest)))
 
 
-def _table(op: object) -> int:
-    """Entries of a node's tables of indices: a maximum holds all its candidates."""
-    return max((v.numel() for v in vars(op).values() if torch.is_tensor(v) and not v.is_floating_point()), default=0)
+def _within(op: object) -> int:
+    """Numbers that a node holds for one input besides its values: indices of maxima, patches of a convolution."""
+    if isinstance(op, Transposed):
+        return _within(op.node)
+    if isinstance(op, Conv):
+        places = math.prod(op.shape(op.input_shape)[1:])
+        return places * math.prod(op.weight.shape[1:]) * op.groups
+    return COPIES * max(
+        (v.numel() for v in vars(op).values() if torch.is_tensor(v) and not v.is_floating_point()), default=0
+    )
 
 
 def _difference(network: Network, original: Original, inputs: np.ndarray) -> tuple[float, str]:
@@ -88,7 +94,10 @@ def _difference(network: Network, original: Original, inputs: np.ndarray) -> tup
             f"{original.name}: plica's output has {got.shape[1]} entries, the original's {expected.shape[1]}."
         )
     if not np.isfinite(expected).all():
-        raise ImportMismatch(f"{original.name}: the original's output on random inputs is not finite.")
+        raise ImportMismatch(
+            f"{original.name}: the original's output on random inputs is not finite; its weights are too large for its "
+            "dtype, or the file is damaged. Export it again."
+        )
     difference, scale = _relative(got, expected)
     if difference <= TOLERANCE:
         return difference, ""

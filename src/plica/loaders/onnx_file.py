@@ -99,7 +99,7 @@ def as_constant(array: np.ndarray, what: str) -> np.ndarray:
         raise ModelError(f"{what} holds {array.dtype}, not numbers.") from error
     if not np.isfinite(wide).all():
         bad = int((~np.isfinite(wide)).sum())
-        raise ModelError(f"{what} holds {bad} numbers that are NaN or infinite.")
+        raise ModelError(f"{what} holds {bad} numbers that are NaN or infinite; export finite weights.")
     return wide
 
 

@@ -11,15 +11,17 @@ import plica
 from oracles import networks
 from oracles import smallest as oracle
 from plica.analyses.adversarial.certified import certified_radius
-from plica.analyses.adversarial.exact import prepare, smallest
+from plica.analyses.adversarial.exact import prepare, program, smallest
 from plica.analyses.adversarial.exact.bounds import Domain, ball, bound
 from plica.analyses.adversarial.exact.dual import Multipliers, by_default, halfspace
 from plica.analyses.adversarial.exact.kernels import distance, least
 from plica.analyses.adversarial.exact.points import length, proven_margins, value
 from plica.analyses.adversarial.exact.program import PULLS, Rows, nearest
 from plica.analyses.adversarial.exact.smallest import aims
+from plica.analyses.adversarial.exact.tree import Tree
 from plica.core.progress import Progress
-from plica.errors import ArgumentError, DataError, ShapeError
+from plica.core.solve.warm import WarmProgram
+from plica.errors import ArgumentError, BudgetReached, DataError, ShapeError
 from zoo import KINDS, build, chain, random_net
 
 NORMS = (2.0, math.inf, 1.0)
@@ -182,13 +184,65 @@ def test_budgets_and_interrupts_return_brackets():
     data, x, label, norm, box = case(0)
     net = build(data)
     stopped = smallest(net, x, label, norm=norm, box=box, progress=Progress(max_seconds=0.0))
-    assert stopped.completeness == "budget reached" and stopped.lower_bound == 0
+    assert stopped.completeness == "budget reached" and stopped.lower_bound == 0 and stopped.distance == math.inf
 
     class Interrupting(Progress):
         def check(self):
             raise KeyboardInterrupt
 
     assert smallest(net, x, label, norm=norm, box=box, progress=Interrupting()).completeness == "interrupted"
+
+
+def test_a_point_and_no_time_still_give_a_bound():
+    """Lines alone, within shares of the distance of a point that is much farther than the nearest one."""
+    bounds, within = 0, 0
+    for seed in range(120):
+        data, x, label, norm, box = case(seed)
+        net = build(data)
+        X = np.random.default_rng(seed).uniform(*box, size=(500, len(x)))
+        X = X[net(X.reshape(-1, *net.input_shape)).flatten(1).argmax(1).numpy() != label]
+        if not len(X):
+            continue
+        far = max(X, key=lambda point: length(point - x, norm))
+        found = smallest(net, x, label, norm=norm, box=box, upper=far, progress=Progress(max_seconds=0.0))
+        exact = oracle.smallest(data, x, label, norm, box=tuple(map(list, box)))
+        assert found.completeness == "budget reached" and found.lower_bound <= exact
+        bounds, within = bounds + (found.lower_bound > 0), within + (exact < 0.5 * found.distance)
+    assert bounds >= 10 and within >= 10
+
+
+def test_a_slow_first_search_leaves_time_for_smaller_radii(monkeypatch):
+    real, limits = Tree.run, []
+
+    def run(self, most=None):
+        if most is None:
+            return real(self)
+        limits.append(self.progress.max_seconds)
+        raise BudgetReached("its share of the time is over")
+
+    data, x, label, norm, box = case(6)
+    known = smallest(build(data), x, label, norm=norm, box=box)
+    monkeypatch.setattr(Tree, "run", run)
+    for seconds, end in ((60.0, "complete"), (0.0, "budget reached")):
+        clock = Progress(max_seconds=seconds)
+        found = smallest(build(data), x, label, norm=norm, box=box, upper=known.x, progress=clock)
+        assert found.completeness == end and found.proven == (end == "complete")
+    assert limits and max(limits) < 10.0
+
+
+@pytest.mark.parametrize("norm", [1.0, math.inf])
+def test_the_clock_reaches_single_programs(monkeypatch, norm):
+    clocks = []
+
+    def watched(*args, progress):
+        clocks.append(progress)
+        return WarmProgram(*args, progress=progress)
+
+    monkeypatch.setattr(program, "WarmProgram", watched)
+    data, x, label, _, box = case(6)
+    clock = Progress(max_seconds=60.0)
+    found = smallest(build(data), x, label, norm=norm, box=box, progress=clock)
+    assert found.x is not None and clocks and all(c.max_seconds is not None for c in clocks)
 
 
 def test_certified_radii_are_below_the_smallest_distance():

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from oracles import halfspaces as oracle
-from plica.analyses.adversarial.project import length, nearest
+from plica.analyses.adversarial import dive, project
+from plica.analyses.adversarial.problem import Problem
+from plica.analyses.adversarial.project import Pace, length, nearest, stride
+from plica.core.progress import Progress
 
 NORMS = (2.0, math.inf, 1.0)
 
@@ -74,3 +77,29 @@ def test_nothing_to_gain():
     for norm in NORMS:
         v, reached = nearest(x, zero, torch.ones(1).double(), whole, norm)
         assert torch.equal(v, x) and not bool(reached.any())
+
+
+@pytest.mark.parametrize("norm", [2.0, math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("case", range(4))
+def test_compiled_steps_are_those_of_the_tensors(case, dtype, norm, monkeypatch):
+    rng = np.random.default_rng(case)
+    x, slope, _, lower, upper = draw(rng, 7, 9)
+    to, radius = x + rng.normal(size=x.shape), rng.random(9)
+    x, slope, to, lower, upper, margin, far, radius = (
+        torch.from_numpy(a).to(dtype) for a in (x, slope, to, lower, upper, rng.normal(size=9), rng.random(9), radius)
+    )
+    box = lower, upper
+    pace = Pace(1.0 + 0.02 * case, torch.full_like(far, math.inf) if case % 2 else far, 1 / (1 + 0.1 * case))
+    slope[1] = math.nan
+    problem = Problem(None, x, torch.zeros(9), (7,), box, Progress())
+    found = []
+    for _ in range(2):
+        walked = stride(x, to, margin, slope, pace, box=box, norm=norm)
+        found.append((*walked, *dive._slid(problem, x, to, slope.nan_to_num(), far, radius, norm=norm)))
+        for module in (project, dive):
+            monkeypatch.setattr(module, "compiled", lambda *_: False)
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-5, equal_nan=True)
+    moved, size = found[0][:2]
+    assert torch.equal(moved[1], to[1]) and math.isnan(float(size[1])) and torch.isfinite(size).sum() == 8

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 import zoo
 from oracles import bodies, networks, unions
 from oracles.layers import dense
-from plica import Box, Progress, load_result, mixing, save
+from plica import Box, Progress, load_result, mixing, preimage, save
+from plica.analyses.preimage import joint
 from plica.analyses.preimage.mixing import cuts
 from plica.analyses.preimage.mixing_result import DIFFERS, NOT_ASKED, OPEN, SAME
 from plica.cli.app import app
@@ -147,8 +148,6 @@ def test_readings_of_random_networks(seed):
     own = int(np.argmax([float(v) for v in logits[0]]))
     rows = np.array([[float(v) for v in networks.run(reference, e)[0][reference["nodes"][-1][0]]] for e in np.eye(n)])
     zero = np.array([float(v) for v in networks.run(reference, [0.0] * n)[0][reference["nodes"][-1][0]]])
-    from plica import preimage
-
     union = preimage(net, X[0], layer=layer, domain=box)
     beats = []
     for piece in union.pieces():
@@ -165,6 +164,37 @@ def test_readings_of_random_networks(seed):
         y = unions.activity(data, x.tolist(), layer)
         at = unions.activity(data, [Fraction(v) for v in result.points[0, 0].ravel().tolist()], layer)
         assert max(abs(float(a - b)) for a, b in zip(at, y, strict=True)) < 1e-9
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_readings_of_many_inputs(seed, monkeypatch):
+    """70 inputs and an affine reference: the largest lead of another class over the whole preimage decides."""
+    monkeypatch.setattr(joint, "_climbed", lambda *_: None)  # the search alone answers
+    rng = np.random.default_rng(seed)
+    rows = [rng.normal(size=s) / np.sqrt(s[1]) for s in ((5, 70), (2, 5), (4, 70))]
+    net = zoo.build(
+        zoo.chain((70,), zoo._dense_of(rows[0].tolist()), zoo.RELU, zoo._dense_of(rows[1].tolist()), zoo.RELU)
+    )
+    x = rng.normal(size=70)
+    box, own = Box(x - 0.1, x + 0.1), int(np.argmax(rows[2] @ x))
+    shift = [0.2 * (seed % 3) if k == own else 0.0 for k in range(4)]
+    other = zoo.build(zoo.chain((70,), zoo._dense_of(rows[2].tolist(), shift)))
+    union = preimage(net, x, layer="relu3", domain=box)
+    leads = [union.support(rows[2][k] - rows[2][own]).bound - shift[own] for k in range(4) if k != own]
+    result = mixing(net, x[None], [0], layer="relu3", reference=other, domain=box, extent="none")
+    assert union.is_complete and abs(max(leads)) > 1e-6
+    assert result.verdicts[0, 0] == (DIFFERS if max(leads) > 0 else SAME)
+
+
+@pytest.mark.parametrize("rival", [0, 1, 3])
+def test_every_other_class_is_a_rival(rival, monkeypatch):
+    monkeypatch.setattr(joint, "_climbed", lambda *_: None)
+    rows = [[0.0, 0.0] for _ in range(4)]
+    rows[rival] = [0.0, 1.0]  # above the own class, 2, at (0, 2) alone
+    other = zoo.build(zoo.chain((2,), zoo._dense_of(rows, [1.5 if k == 2 else 0.0 for k in range(4)])))
+    result = mixing(zoo.build(folded()), np.array([[2.0, 0.0]]), [0], layer="relu3", reference=other, extent="none",
+                    domain=Box(-3 * np.ones(2), 3.0))  # fmt: skip
+    assert result.verdicts[0, 0] == DIFFERS and result.answers[0, 0] == rival and result.points[0, 0, 1] >= 1.5
 
 
 def test_layers_in_residual_branches_do_not_cut():

@@ -11,7 +11,7 @@ import zoo
 from oracles import networks, unions
 from plica import Box, Polyhedron, Progress
 from plica.analyses.preimage import Kind, preimage, preimage_of
-from plica.analyses.preimage.union_set import checked_box
+from plica.analyses.preimage.union_target import checked_box
 from plica.core.result import Completeness, Standing
 from plica.errors import ArgumentError, BudgetReached, DataError, ShapeError
 

@@ -80,7 +80,7 @@ def test_nothing_that_satisfies_the_conditions_is_cut_off(seed):
         half = half_spaces(search.graph, known, search.conditions)
         sides = swept(half, x - 1, x + 1)
         assert sides is not None
-        tight = pressed(half, *sides)
+        tight = pressed(half, *sides, Progress())
         assert tight is not None
         hit = 0
         for p in [x, *(x + rng.normal(size=(60, n)) * rng.choice([0.3, 0.03, 1e-3], (60, 1)))]:

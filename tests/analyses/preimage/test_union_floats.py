@@ -7,7 +7,7 @@ import pytest
 
 import zoo
 from oracles import networks, unions
-from plica import Box
+from plica import Box, Progress
 from plica.analyses.preimage import Kind, preimage, union_piece
 from plica.core.search import leaf, tree
 from plica.core.search.inside import proven_point
@@ -138,12 +138,12 @@ def test_proofs_accept_no_empty_pattern_and_refute_no_other(seed):
     full = {dict(p.key)["relu1"] for p in unions.pieces(data, x.tolist(), "relu3", (low.tolist(), high.tolist()))}
     small = reduced(graph, np.full(n, -np.inf), np.full(n, np.inf))
     free = {dict(p.key)["relu1"] for p in unions.pieces(data, x.tolist(), "relu3", None)}
-    above = shallow(small.graph, conditions) if small is not None else None
+    above = shallow(small.graph, conditions, Progress()) if small is not None else None
     units = graph.spans["relu1"].stop - graph.spans["relu1"].start
     rng = np.random.default_rng(seed)
     for pattern in np.ndindex(*(2,) * units):
         branches = {"relu1": np.array(pattern)}
-        program = pattern_program(graph, branches, conditions, (low, high))
+        program = pattern_program(graph, branches, conditions, (low, high), Progress())
         assert not (program.strict()[1] and pattern in full)
         inner = program.inner()
         guesses = [x, *rng.uniform(low, high, (6, n)), *([] if inner is None else [inner])]
@@ -167,7 +167,7 @@ def test_outputs_move_between_the_conditions(seed):
     net, x = zoo.build(zoo.chain((n,), layers[0], zoo.RELU, layers[1], zoo.RELU)), rng.normal(size=n)
     union = preimage(net, x, layer="relu3")
     small = reduced(union.graph, np.full(n, -np.inf), np.full(n, np.inf))
-    above = shallow(small.graph, union.question.conditions)
+    above = shallow(small.graph, union.question.conditions, Progress())
     done = 0
     for _ in range(6):
         branches = rng.choice([-1, 0, 1], k, p=[0.7, 0.1, 0.2])

@@ -19,15 +19,15 @@ from plica.errors import SolverError
 
 TESTS = Path(__file__).resolve().parents[2]
 
-# Kernels as plain Python, whose indexes NumPy checks; arrays begin as short as they can.
+# The same cells elsewhere; as plain Python, whose indexes NumPy checks, arrays can begin as short as they can.
+SHORT = "make = planar_split.make_out; planar_split.make_out = lambda cap, words: make({}, words)"
 CHECKED = """
 import numpy as np
 from analyses.regions.test_planar import random_net
 from plica.analyses.regions import planar_split
 from plica.analyses.regions.analysis import regions
 from plica.core.domain import Box
-make = planar_split.make_out
-planar_split.make_out = lambda cap, words: make(START, words)
+SHORT
 for seed in (1, 2, 3):
     for half in (0.1, 0.5, 2.0):
         found = regions(random_net(seed, (2, 9, 7, 6, 1)), Box([-half, -half], [half, half]))
@@ -55,13 +55,13 @@ def run(code, **settings):
 @pytest.mark.parametrize("cells", [2])
 def test_kernels_stay_inside_their_arrays(cells):
     """With every index checked and arrays that grow from nothing, the same cells as compiled."""
-    assert run(CHECKED.replace("START", str(cells)), NUMBA_DISABLE_JIT="1") == listed()
+    assert run(CHECKED.replace("SHORT", SHORT.format(cells)), NUMBA_DISABLE_JIT="1") == listed()
 
 
 @pytest.mark.big(sample=0)
 def test_compiled_kernels_stay_inside_their_arrays(tmp_path):
     """The same compiled with checked indexes; kernels of an earlier run are not used."""
-    code = CHECKED.replace("START", "cap")
+    code = CHECKED.replace("SHORT", "")
     settings = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
     assert run(code, **settings) == listed()
 

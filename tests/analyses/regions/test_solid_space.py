@@ -16,6 +16,7 @@ from plica.analyses.regions.solid_space import space_count, space_regions
 from plica.core.polyhedron import Polyhedron
 from plica.core.progress import Progress
 
+ROUNDING = Fraction(1, 2**50)  # of the sizes of what is added
 FAR = Fraction(2) ** 4000  # beyond the Hadamard bound of every vertex of these networks
 
 
@@ -40,7 +41,20 @@ def check_facets(data, found, sides=()):
         for row in mine:
             assert any(parallel(row, r) for r, s in zip(rows, on, strict=True) if s in near)
         point = [Fraction(float(v)) for v in found.witnesses[i]]
-        assert all(dot(r, point) > 0 for r in rows)
+        gaps = [Fraction(dot(r, point), sum(abs(a * v) for a, v in zip(r, [*point, 1], strict=True))) for r in rows]
+        assert min(gaps) > (-ROUNDING if thin(rows, gaps) else 0)
+
+
+def thin(rows, gaps):
+    """Whether two rows with opposite directions leave a few roundings between them: perhaps no float is inside."""
+    ways = [np.array([float(v / max(map(abs, r[:-1]))) for v in r[:-1]]) if any(r[:-1]) else None for r in rows]
+    opposite = [
+        (i, k)
+        for i, a in enumerate(ways)
+        for k, b in enumerate(ways[:i])
+        if a is not None and b is not None and np.allclose(a, -b, rtol=0, atol=1e-12)
+    ]
+    return any(gaps[i] + gaps[k] < ROUNDING for i, k in opposite)
 
 
 def dot(row, x):

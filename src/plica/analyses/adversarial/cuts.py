@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plica.analyses.adversarial import kernels
+from plica.analyses.adversarial import halfspaces
 from plica.analyses.adversarial.corners import shortest
 from plica.analyses.adversarial.polish import Best, along, in_blocks
 from plica.analyses.adversarial.problem import Problem, Rows
@@ -52,36 +52,34 @@ class Settle:
 
 @dataclass
 class Cuts:
-    """The last linearised margins of every row: normals.v >= values where `use`."""
+    """The last linearised margins of every row: normals.v >= values where `use`; of interest only for some `rows`."""
 
     normals: np.ndarray
     values: np.ndarray
     use: np.ndarray
     weights: np.ndarray
+    rows: np.ndarray
 
     @classmethod
     def none(cls, like: np.ndarray) -> Cuts:
         """No half-spaces yet for the rows of `like`, shape (n, d)."""
         n, d = like.shape
         zeros = np.zeros((n, KEPT))
-        return cls(np.zeros((n, KEPT, d), like.dtype), zeros, zeros > 0, zeros.copy())
+        return cls(np.zeros((n, KEPT, d), like.dtype), zeros, zeros > 0, zeros.copy(), np.arange(n))
 
-    def keep(self, rows: np.ndarray) -> None:
+    def keep(self, which: np.ndarray) -> None:
         """Forget the other rows."""
-        self.normals, self.values = self.normals[rows], self.values[rows]
-        self.use, self.weights = self.use[rows], self.weights[rows]
+        self.rows = self.rows[which]
 
     def add(self, slot: int, normals: np.ndarray, values: np.ndarray, alone: np.ndarray) -> None:
         """One more half-space per row, in place of another; where `alone` in place of all others."""
-        self.use[alone] = False
-        self.normals[:, slot], self.values[:, slot] = normals, values
-        self.use[:, slot], self.weights[:, slot] = True, 0.0
+        self.use[self.rows[alone]] = False
+        self.normals[self.rows, slot], self.values[self.rows, slot] = normals, values
+        self.use[self.rows, slot], self.weights[self.rows, slot] = True, 0.0
 
     def drop(self, points: np.ndarray, slot: int) -> None:
         """Forget half-spaces, except the newest, that these points violate."""
-        off = np.einsum("njd,nd->nj", self.normals, points) < self.values - 1e-6 * np.abs(self.values)
-        off[:, slot] = False
-        self.use &= ~off
+        halfspaces.drop(self.rows, self.normals, self.values, points, slot, self.use)
 
 
 def settle(problem: Problem, rows: Rows, best: Best, least: Tensor, how: Settle) -> Best:
@@ -144,11 +142,13 @@ def _projected(problem: Problem, origin: Tensor, cuts: Cuts, norm: float) -> tup
     """The shortest steps that satisfy all half-spaces, and by how much these are missed."""
     box = problem.box[0].cpu().numpy(), problem.box[1].cpu().numpy()
     if norm != 2.0:
-        found = shortest(origin.cpu().numpy(), (cuts.normals, cuts.values, cuts.use), box, norm)
+        some = cuts.normals[cuts.rows], cuts.values[cuts.rows], cuts.use[cuts.rows]
+        found = shortest(origin.cpu().numpy(), some, box, norm, problem.progress)
         none = np.isnan(found).any(1)
         return torch.from_numpy(np.nan_to_num(found)).to(origin.device), torch.from_numpy(np.where(none, np.inf, 0.0))
     step, worst = np.empty(origin.shape), np.empty(len(origin))
-    kernels.project(origin.cpu().numpy(), cuts.normals, cuts.values, cuts.use, *box, cuts.weights, step, worst)
+    every = cuts.normals, cuts.values, cuts.use
+    halfspaces.project(cuts.rows, origin.cpu().numpy(), every, box, cuts.weights, step, worst)
     return torch.from_numpy(step).to(origin.device), torch.from_numpy(worst).to(origin.device)
 
 

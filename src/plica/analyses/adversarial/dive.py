@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from plica.analyses.adversarial import kernels
 from plica.analyses.adversarial.polish import Best, in_blocks
 from plica.analyses.adversarial.problem import Problem, Rows
-from plica.analyses.adversarial.project import length
+from plica.analyses.adversarial.project import compiled, length
 
 # Rate of the radius, first radius as a share of the scale, length of the random start as a share, cross-entropy.
 VARIANTS = (
@@ -76,24 +77,48 @@ class Dive:
     steps: int
 
 
+def dive_from(problem: Problem, rows: Rows, start: Tensor, scale: Tensor, norm: float, how: Dive) -> Best:
+    """Dive once from a point per row; the shapes are those of `dive`."""
+    return in_blocks(problem, rows, lambda part, of: _descend(problem, part, start[of], scale[of], norm, how))
+
+
 def _dive(problem: Problem, rows: Rows, scale: Tensor, norm: float, how: Dive, generator: torch.Generator) -> Best:
     x = problem.x[rows.image]
-    point = x.clone()
-    if how.noise:
-        point = _inside(problem, _random(x, how.noise * scale, norm, generator))
+    if not how.noise:
+        return _descend(problem, rows, x, scale, norm, how)
+    point = _inside(problem, _random(x, how.noise * scale, norm, generator))
+    return _descend(problem, rows, point, scale, norm, how)
+
+
+def _descend(problem: Problem, rows: Rows, point: Tensor, scale: Tensor, norm: float, how: Dive) -> Best:
+    x = problem.x[rows.image]
     radius = how.first * scale
     likely = torch.full_like(rows.image, how.likely, dtype=torch.bool) if how.likely else None
     best = Best.none(x)
-    every = torch.arange(len(x), device=x.device)
+    every, size = torch.arange(len(x), device=x.device), length(point - x, norm)
     for k in range(how.steps):
         margin, slope = problem.gradients(point, rows, likely)
         across = margin > 0
-        best.take(every[across], point[across], length(point[across] - x[across], norm))
+        best.take(every[across], point[across], size[across])
         share = 0.01 + 0.495 * (1 + math.cos(math.pi * k / how.steps))
         radius = radius * torch.where(across, 1 - how.rate, 1 + how.rate)
-        moved = point - x + _direction(slope, norm) * (share * scale)[:, None]
-        point = _inside(problem, x + _onto(moved, radius, norm))
+        point, size = _slid(problem, x, point, slope, share * scale, radius, norm=norm)
     return best
+
+
+def _slid(
+    problem: Problem, x: Tensor, point: Tensor, slope: Tensor, climb: Tensor, radius: Tensor, *, norm: float
+) -> tuple[Tensor, Tensor]:
+    """Points a step uphill, brought to a distance from x; and the distances after they were moved into the box."""
+    if compiled(x, norm):
+        moved, size = torch.empty_like(x), torch.empty_like(climb)
+        arrays = (t.contiguous().numpy() for t in (x, point, slope, climb, radius))
+        box = problem.box[0].numpy(), problem.box[1].numpy()
+        kernels.slide(*arrays, box, norm == 2.0, moved.numpy(), size.numpy())
+        return moved, size
+    moved = point - x + _direction(slope, norm) * climb[:, None]
+    moved = _inside(problem, x + _onto(moved, radius, norm))
+    return moved, length(moved - x, norm)
 
 
 def _inside(problem: Problem, point: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from plica.analyses.adversarial.problem import Problem, Rows
-from plica.analyses.adversarial.project import length, nearest
+from plica.analyses.adversarial.project import Pace, length, nearest, stride
 
 BLOCK_BYTES = 1 << 20  # of one array
 CUTS = 7  # evaluations that narrow the place where a segment crosses the boundary
@@ -23,7 +23,7 @@ SHORTER = 0.4  # a step that does not help is shortened to this share
 TRIES = 4  # lengths of a step that are tried
 STRETCHES = (0.002, 0.01, 0.05, 0.2, 1.0, 3.0)  # beyond a point that is not across
 PATIENT = 3  # steps before a walk aims beyond the boundary, and before rows are dropped
-FARTHEST = 3.0  # rows that end farther out than this many times the best point of their image are given up
+ROUNDED = 2  # units of rounding that every step aims beyond the boundary
 BEYOND = 0.02  # by how much more with every further step
 
 
@@ -62,12 +62,15 @@ class Walk:
         Rows end where they are farther out than this many times the best point of their image.
     damp : float
         Steps are divided by 1 + damp k, which settles what would swing between two linear pieces.
+    reach : float
+        Rows that were never across go on outwards at the end, unless they are farther than this many times the best.
     """
 
     steps: int
     limit: float = math.inf
     drop: float = 1.1
     damp: float = 0.1
+    reach: float = 3.0
 
 
 def walk(problem: Problem, rows: Rows, start: Tensor, least: Tensor, how: Walk, norm: float) -> Best:
@@ -97,28 +100,29 @@ def in_blocks(problem: Problem, rows: Rows, work: Callable[[Rows, slice], Best])
 
 
 def _walk(problem: Problem, rows: Rows, start: Tensor, least: Tensor, how: Walk, norm: float) -> Best:
-    x, point, best = problem.x[rows.image], start.clone(), Best.none(start)
-    alive = torch.arange(len(rows), device=x.device)
-    longest = how.limit * least[rows.image]
+    x, ended, best = problem.x[rows.image], start.clone(), Best.none(start)
+    alive, part, origin, current = torch.arange(len(rows), device=x.device), rows, x, start
+    longest, size = how.limit * least[rows.image], length(start - x, norm)
+    ahead = 1 + ROUNDED * torch.finfo(x.dtype).eps  # else a walk on a linear piece may end short of it by rounding
     for k in range(how.steps):
         if not len(alive):
             break
-        part, origin, current = rows[alive], x[alive], point[alive]
         margin, slope = problem.gradients(current, part)
-        _keep(alive, origin, current, margin, best, norm)
-        guess, _ = nearest(origin, slope, (slope * current).sum(1) - margin, problem.box, norm)
-        step = origin + (1 + BEYOND * max(0, k - PATIENT)) * (guess - origin) - current
-        share = (longest[alive] / length(step, norm).clamp_min(1e-30)).clamp_max(1 / (1 + how.damp * k))
-        moved = along(problem, current, step, share)
-        usable = torch.isfinite(moved).all(1)
-        point[alive[usable]] = moved[usable]
-        size = length(point[alive] - origin, norm)
+        found = torch.nonzero(margin > 0)[:, 0]
+        best.take(alive[found], current[found], size[found])
+        pace = Pace(ahead + BEYOND * max(0, k - PATIENT), longest, 1 / (1 + how.damp * k))
+        current, size = stride(origin, current, margin, slope, pace, box=problem.box, norm=norm)
         now = least.scatter_reduce(0, rows.image, best.size, "amin")[part.image]
-        near = (size <= how.drop * now) | (k < PATIENT)
-        alive = alive[usable & near & ((margin <= 0) | (how.limit == math.inf))]
+        go = torch.isfinite(size) & ((size <= how.drop * now) | (k < PATIENT))
+        go &= (margin <= 0) | (how.limit == math.inf)
+        if not bool(go.all()):
+            ended[alive[~go]] = current[~go]
+            alive, part, longest = alive[go], part[go], longest[go]
+            origin, current, size = origin[go], current[go], size[go]
+    ended[alive] = current
     now = least.scatter_reduce(0, rows.image, best.size, "amin")[rows.image]
-    lost = torch.isinf(best.size) & (length(point - x, norm) <= FARTHEST * now)
-    _reach(problem, rows, point, best, norm, torch.nonzero(lost)[:, 0])
+    lost = torch.isinf(best.size) & (length(ended - x, norm) <= how.reach * now)
+    _reach(problem, rows, ended, best, norm, torch.nonzero(lost)[:, 0])
     return best
 
 

@@ -170,9 +170,9 @@ def make(model: Any, X: Any, y: Any, box: Box | None, progress: Progress) -> Pro
     """
     net = as_classifier(model, X)
     images = X.detach().cpu().numpy() if isinstance(X, Tensor) else np.asarray(X, dtype=np.float64)
-    if images.ndim < 2 or images.shape[0] == 0:
-        raise ShapeError(f"X has shape {images.shape}; give a batch of images, one per entry of the first axis.")
     shape = tuple(getattr(net, "shape", getattr(net, "input_shape", images.shape[1:])))
+    if images.ndim < min(2, 1 + len(shape)) or images.shape[0] == 0:
+        raise ShapeError(f"X has shape {images.shape}; give a batch of images, one per entry of the first axis.")
     if math.prod(shape) != math.prod(images.shape[1:]):
         raise ShapeError(f"X holds images of shape {images.shape[1:]}; the model reads {shape}.")
     if not np.isfinite(images).all():

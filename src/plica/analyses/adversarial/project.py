@@ -7,6 +7,9 @@ a sort does (a fractional knapsack).
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,6 +26,11 @@ def length(d: Tensor, norm: float) -> Tensor:
     if norm == 2.0:
         return torch.linalg.vector_norm(d, dim=1)
     return d.abs().amax(dim=1) if norm == float("inf") else d.abs().sum(dim=1)
+
+
+def compiled(x: Tensor, norm: float) -> bool:
+    """Whether compiled code serves the norm where x is."""
+    return norm != 1.0 and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
 
 
 def nearest(x: Tensor, a: Tensor, b: Tensor, box: tuple[Tensor, Tensor], norm: float) -> tuple[Tensor, Tensor]:
@@ -50,7 +58,7 @@ def nearest(x: Tensor, a: Tensor, b: Tensor, box: tuple[Tensor, Tensor], norm: f
     -----
     On a processor the norms 2 and inf run row by row in compiled code; else rows are done in blocks.
     """
-    if norm != 1.0 and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
+    if compiled(x, norm):
         return _compiled(x, a, b, box, norm)
     rows = max(1, BLOCK_BYTES // (x.element_size() * max(1, x.shape[1])))
     if len(x) <= rows:
@@ -62,6 +70,62 @@ def nearest(x: Tensor, a: Tensor, b: Tensor, box: tuple[Tensor, Tensor], norm: f
         parts.append(_block(x[i : i + rows], a[i : i + rows], b[i : i + rows], (lower, upper), norm))
     v, reached = zip(*parts, strict=True)
     return torch.cat(v), torch.cat(reached)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How far a step goes.
+
+    Attributes
+    ----------
+    ahead : float
+        The aim is x + ahead * (nearest point - x).
+    longest : Tensor, shape (n,)
+        Length of the steps at most.
+    share : float
+        Of the way to the aim, at most.
+    """
+
+    ahead: float
+    longest: Tensor
+    share: float
+
+
+def stride(
+    x: Tensor, point: Tensor, margin: Tensor, slope: Tensor, pace: Pace, *, box: tuple[Tensor, Tensor], norm: float
+) -> tuple[Tensor, Tensor]:
+    """One step from every point towards the point of its linearised half-space that is nearest to x.
+
+    Parameters
+    ----------
+    x, point : Tensor, shape (n, d)
+    margin, slope : Tensor, shapes (n,) and (n, d)
+        At `point`; the half-space is margin + slope.(v - point) >= 0.
+    pace : Pace
+    box : pair of Tensor, shape (d,)
+    norm : {2, inf, 1}
+
+    Returns
+    -------
+    moved : Tensor, shape (n, d)
+    size : Tensor, shape (n,)
+        Their distance from x; NaN for rows that stay because something is not finite.
+    """
+    if compiled(x, norm):
+        moved, size = torch.empty_like(x), torch.empty_like(margin)
+        given = tuple(t.contiguous().numpy() for t in (x, point, slope, margin))
+        sides, eps = (box[0].numpy(), box[1].numpy()), torch.finfo(x.dtype).eps
+        limits = pace.ahead, pace.longest.numpy(), pace.share
+        kernels.stride(given, limits, sides, eps, norm == 2.0, moved.numpy(), size.numpy())
+        return moved, size
+    value = (slope * point).sum(1) - margin
+    guess, _ = nearest(x, slope, value, box, norm)
+    step = x + pace.ahead * (guess - x) - point
+    share = (pace.longest / length(step, norm).clamp_min(1e-30)).clamp_max(pace.share)
+    moved = torch.minimum(torch.maximum(point + share[:, None] * step, box[0]), box[1])
+    usable = torch.isfinite(moved).all(1) & torch.isfinite(value)
+    moved = torch.where(usable[:, None], moved, point)
+    return moved, torch.where(usable, length(moved - x, norm), math.nan)
 
 
 def _compiled(x: Tensor, a: Tensor, b: Tensor, box: tuple[Tensor, Tensor], norm: float) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,8 @@ class DistortionResult(Result):
     proven : ndarray of bool, shape (n,)
         Whether the two have met, up to a share of 2e-6.
     l2, linf, rms : ndarray, shape (n,)
-        The same perturbations in the norms 2 and inf, and as the paper measures them: sqrt(sum (x' - x)^2 / n).
+        The same perturbations in the norms 2 and inf, and as the paper measures them: sqrt(sum (x' - x)^2 / n). Inf
+        where nothing was found.
     label, target : ndarray of int, shape (n,)
         Class of the image, and the class that x_adv is given; -1 where nothing was found.
     status : tuple of str
@@ -95,14 +96,15 @@ class DistortionResult(Result):
                 f"distance ({norm}): median {np.median(size):.4g}, mean {size.mean():.4g}, largest {size.max():.4g}; "
                 f"paper's distortion {self.average():.4g}"
             )
-        if self.lower_bound.any():
-            open_ = (self.lower_bound > 0) & np.isfinite(self.distance)
+        open_ = (self.lower_bound > 0) & np.isfinite(self.distance)
+        if open_.any():
             gap = self.distance[open_] / self.lower_bound[open_] - 1
             lines.append(
                 f"proven lower bounds: {int(open_.sum())} above 0, largest gap {100 * gap.max(initial=0.0):.3g} %"
             )
+        smallest = int((self.proven & self.found).sum())
         lines.append(
-            f"method {self.method}; {int(self.proven.sum())} proven smallest; {self.forward} forward and "
+            f"method {self.method}; {smallest} proven smallest; {self.forward} forward and "
             f"{self.backward} backward passes"
         )
         return "\n".join(lines)

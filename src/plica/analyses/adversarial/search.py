@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from plica.analyses.adversarial.cuts import Settle, settle
-from plica.analyses.adversarial.dive import dive
+from plica.analyses.adversarial.dive import Dive, dive, dive_from
 from plica.analyses.adversarial.polish import Best, Refine, Walk, refine, walk
 from plica.analyses.adversarial.problem import Problem, Rows
 from plica.analyses.adversarial.project import length
@@ -20,15 +20,19 @@ CLOSE = 1.3  # rows within this many times the best distance of their image are 
 AGAIN, SHRUNK = 4, 0.6  # dives are repeated, at most so often, for images whose distance fell to this share
 CLOSER = 1.1  # the same once every kind of start was tried
 REACH = 3.0  # and rows within this many times it are worth a slow walk
-SLOW, WHOLE = Walk(25, limit=0.1), Walk(8, drop=1.5, damp=0.0)
+SLOW, WHOLE = Walk(25, limit=0.1), Walk(6, drop=1.3, damp=0.0, reach=1.5)
 STARTS = ("image of the class", "noise", "noise at the best", "any image")  # of the rounds, in turn
+HOP, HOPPED = Dive(0.1, 1.0, 0.0, likely=False, steps=8), 1.2  # from this many distances off the best point
+TIRED, GAINED = 6, 0.999  # hops in a row without a gain after which an image has no more; share that counts as one
 FAR, NEARBY = 8.0, 3.0  # lengths of the noise, in distances
 MIXED, ANY = 0.3, 0.4  # shares of an image of the class, and of any
 MOST = 4  # rows per image that are refined after the dives
 ALMOST = 1.1  # of rows with one image and one class, those this near to the best of them are refined
-QUICK, LAST = Refine(close=CLOSE - 1), Refine(tolerance=1e-6, cuts=7)
-SOON, END = Settle(tolerance=1e-4, close=CLOSE - 1), Settle(20, tolerance=1e-6)
+QUICK, LAST = Refine(cuts=2, close=0.15, closer=0.25), Refine(tolerance=1e-6, cuts=7)
+SOON, END = Settle(tolerance=3e-4, close=0.15, closer=0.25), Settle(20, tolerance=1e-6)
 SCATTER = 32  # random points per image and size where nothing else was found
+FEW, ROAMED, NEAREST = 16, 8192, 32  # inputs at most, points per image, and how many of them are gone on from
+BLOCK = 16  # rows whose points are held at once
 
 
 class Board:
@@ -85,12 +89,8 @@ class Board:
         key = rows.image * self.classes.shape[1] + rows.target
         of_class = torch.full_like(self.classes.view(-1), math.inf).scatter_reduce(0, key, best.size, "amin")[key]
         near = (best.size <= CLOSE * self.best.size[rows.image]) & (best.size <= ALMOST * of_class)
-        which = torch.nonzero(near & torch.isfinite(best.size))[:, 0].cpu().numpy()
-        images = rows.image.cpu().numpy()[which]
-        order = np.lexsort((best.size.cpu().numpy()[which], images))
-        rank = np.arange(len(order)) - np.searchsorted(images[order], images[order], side="left")
-        chosen = which[order[rank < (most or len(order))]]
-        return torch.from_numpy(np.sort(chosen)).to(rows.image.device)
+        which = torch.nonzero(near & torch.isfinite(best.size))[:, 0]
+        return which[_nearest(rows.image[which], best.size[which], most or len(which))].sort().values
 
     def within(self, share: float) -> Rows:
         """Rows whose class is not known to be farther than this many times the best of its image."""
@@ -122,7 +122,7 @@ def fast(board: Board) -> None:
 
 
 def auto(board: Board, settings: Search) -> None:
-    """Dives, a slow walk towards every class in reach, rounds of short walks from elsewhere; refined as they come."""
+    """Dives, a slow walk towards every class in reach, rounds of hops and short walks; refined as they come."""
     problem, norm = board.problem, board.norm
     first_look(board)
     off = torch.full_like(problem.labels, settings.starts > 0, dtype=torch.bool)
@@ -134,14 +134,44 @@ def auto(board: Board, settings: Search) -> None:
         off &= board.best.size < SHRUNK * before  # the length that the dives began with was far too large
     rows = board.within(REACH if board.rows.aim == "beat" else math.inf)
     board.improve(rows, walk(problem, rows, problem.x[rows.image], board.best.size, SLOW, norm))
+    _rounds(board, settings)
+    roam(board, settings.seed)
+
+
+def _rounds(board: Board, settings: Search) -> None:
+    """Short walks from elsewhere; in every second round hops instead for the images where these still pay."""
+    problem = board.problem
     generator = torch.Generator().manual_seed(settings.seed + 1000)
     answers = problem.logits(problem.x).argmax(1)
+    missed = torch.zeros_like(problem.labels)
     for k in range(settings.rounds):
-        rows = board.within(CLOSE if k < len(STARTS) else CLOSER)
-        kind = STARTS[k % len(STARTS)]
+        kind, before = STARTS[k // 2 % len(STARTS)], board.best.size.clone()
+        hops = (missed < TIRED) & (board.target >= 0) & (k % 2 == 1)
+        _hop(board, torch.nonzero(hops)[:, 0], generator)
+        missed += hops
+        missed[board.best.size < GAINED * before] = 0
+        rows = board.within(CLOSE if k < 2 * len(STARTS) else CLOSER)
+        rows = rows[torch.nonzero(~hops[rows.image])[:, 0]]
         start = _elsewhere(board, rows, kind, generator) if "noise" in kind else _mixed(
             board, rows, kind, answers, generator)  # fmt: skip
-        board.improve(rows, walk(problem, rows, start, board.best.size, WHOLE, norm))
+        board.improve(rows, walk(problem, rows, start, board.best.size, WHOLE, board.norm))
+
+
+def _hop(board: Board, images: Tensor, generator: torch.Generator) -> None:
+    """Short dives from points around the best ones, towards the same class: on to another piece of the boundary."""
+    problem = board.problem
+    rows = Rows(images, problem.labels[images], board.target[images], board.rows.aim)
+    if len(rows):
+        scale = board.best.size[images]
+        start = _around(board, board.best.point[images], HOPPED * scale, generator)
+        board.improve(rows, dive_from(problem, rows, start, scale, board.norm, HOP))
+
+
+def _around(board: Board, centre: Tensor, far: Tensor, generator: torch.Generator) -> Tensor:
+    """Points so far off in random directions, inside the box."""
+    step = torch.randn(centre.shape, generator=generator, dtype=torch.float64).to(centre)
+    step *= (far / length(step, board.norm).clamp_min(1e-30))[:, None]
+    return torch.minimum(torch.maximum(centre + step, board.problem.box[0]), board.problem.box[1])
 
 
 def _elsewhere(board: Board, rows: Rows, kind: str, generator: torch.Generator) -> Tensor:
@@ -151,10 +181,7 @@ def _elsewhere(board: Board, rows: Rows, kind: str, generator: torch.Generator) 
     if kind == "noise at the best":
         own = board.target[rows.image] == rows.target
         centre = torch.where(own[:, None], board.best.point[rows.image], centre)
-    step = torch.randn((len(rows), problem.x.shape[1]), generator=generator, dtype=torch.float64).to(problem.x)
-    far = FAR if kind == "noise" else NEARBY
-    step *= (far * board.scale(rows.image) / length(step, board.norm).clamp_min(1e-30))[:, None]
-    return torch.minimum(torch.maximum(centre + step, problem.box[0]), problem.box[1])
+    return _around(board, centre, (FAR if kind == "noise" else NEARBY) * board.scale(rows.image), generator)
 
 
 def _mixed(board: Board, rows: Rows, kind: str, answers: Tensor, generator: torch.Generator) -> Tensor:
@@ -200,6 +227,44 @@ def scatter(board: Board, seed: int) -> None:
         across = torch.nonzero(problem.margins(point, rows) > 0)[:, 0]
         rows, point = rows[across], point[across]
         board.improve(_reached(problem, rows, point), Best(point, length(point - problem.x[rows.image], board.norm)), 2)
+
+
+def roam(board: Board, seed: int) -> None:
+    """With few inputs, where points all over the box find thin pieces: on from the nearest of another class."""
+    problem = board.problem
+    n = problem.x.shape[1]
+    if n > FEW:
+        return
+    draw = torch.quasirandom.SobolEngine(n + 1, scramble=True, seed=seed).draw(ROAMED, dtype=torch.float64)
+    rows = _leaving(problem, board.rows) if board.rows.aim == "beat" else board.rows
+    for first in range(0, len(rows), BLOCK):
+        some = rows[first : first + BLOCK]
+        many = some[torch.arange(len(some)).repeat_interleave(ROAMED)]
+        point = _anywhere(board, many, draw.repeat(len(some), 1).to(problem.x))
+        across = torch.nonzero(problem.margins(point, many) > 0)[:, 0]
+        many, point = many[across], point[across]
+        key, size = many.image * problem.classes + many.target, length(point - problem.x[many.image], board.norm)
+        near = _nearest(key, size, NEAREST)
+        many, point, size = many[near], point[near], size[near]
+        done = _reached(problem, many, point)
+        board.improve(done, Best(point, size), MOST)
+        board.improve(done, walk(problem, done, point, board.best.size, WHOLE, board.norm), MOST)
+
+
+def _anywhere(board: Board, rows: Rows, draw: Tensor) -> Tensor:
+    """Points of the box, or of ten scales where it has no end; half of them drawn towards the images."""
+    x, far = board.problem.x[rows.image], 10 * board.scale(rows.image)[:, None]
+    ends = zip(board.problem.box, (-far, far), strict=True)
+    low, high = (torch.where(torch.isfinite(end), end, x + step) for end, step in ends)
+    return torch.lerp(x, low + draw[:, 1:] * (high - low), (2 * draw[:, :1]).clamp_max(1))
+
+
+def _nearest(key: Tensor, size: Tensor, most: int) -> Tensor:
+    """At most so many rows of every key, those with the least sizes."""
+    groups = key.cpu().numpy()
+    order = np.lexsort((size.cpu().numpy(), groups))
+    rank = np.arange(len(order)) - np.searchsorted(groups[order], groups[order], side="left")
+    return torch.from_numpy(order[rank < most]).to(size.device)
 
 
 def _leaving(problem: Problem, rows: Rows) -> Rows:

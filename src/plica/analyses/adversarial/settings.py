@@ -38,7 +38,8 @@ class Search:
     steps : int
         "auto": steps of a dive.
     rounds : int
-        "auto": further starts after the dives: towards other images of the batch, and random.
+        "auto": further starts after the dives: towards other images of the batch, and random. Every second one is a hop
+        instead, a short dive from a point near the best one, until six hops of an image in a row gained nothing.
     candidates : int
         At most so many classes per image, those with the largest logits, are aimed at on their own. The dives leave
         the own class wherever that is nearest, so every class can be found.
@@ -61,9 +62,9 @@ class Search:
 
     method: str = "auto"
     seed: int = 0
-    starts: int = 8
+    starts: int = 2
     steps: int = 25
-    rounds: int = 16
+    rounds: int = 44
     candidates: int = 10
     penalty: str = "squared"
     loss: str = "cross_entropy"

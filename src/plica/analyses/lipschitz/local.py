@@ -34,7 +34,7 @@ from plica.core.piece import Piece, pull
 from plica.core.polyhedron import Polyhedron
 from plica.core.progress import Progress
 from plica.core.solve import linear_program
-from plica.errors import ArgumentError, PlicaError
+from plica.errors import ArgumentError, BudgetReached, PlicaError
 
 SAMPLES = 64
 EQUAL = 1e-9  # bounds that differ by less, relatively, are equal
@@ -270,7 +270,9 @@ class Tree:
         G = np.vstack([inside.G, *[r[None] for r, _ in rows]])
         h = np.concatenate([inside.h, [b for _, b in rows]])
         try:
-            return bool(Polyhedron(G, h, inside.E, inside.e).is_empty())
+            body = Polyhedron(G, h, inside.E, inside.e)
+            body.facts.decide(self.progress)
+            return bool(body.is_empty())
         except PlicaError:
             return False
 
@@ -290,18 +292,21 @@ class Tree:
         inside = self.box.polyhedron()
         G = np.vstack([inside.G, *[r[None] for r, _ in region.rows]])
         h = np.concatenate([inside.h, [b for _, b in region.rows]])
-        centre = _deep_point(G, h)
+        try:
+            centre = _deep_point(G, h, self.progress)
+        except BudgetReached:
+            return None
         if centre is None:
             return None
         point = np.clip(centre, self.box.lower, self.box.upper).reshape(1, *self.net.input_shape)
         return piece_gain(next(self.net.pieces(torch.from_numpy(point))))
 
 
-def _deep_point(G: np.ndarray, h: np.ndarray) -> np.ndarray | None:
+def _deep_point(G: np.ndarray, h: np.ndarray, progress: Progress) -> np.ndarray | None:
     """A point as far as possible from all rows, by linear programming; None where there is none."""
     cost = np.append(np.zeros(G.shape[1]), -1.0)
     rows = np.vstack([np.column_stack([G, np.linalg.norm(G, axis=1)]), -cost])
-    solution = linear_program(cost, rows, np.append(h, 1e6))
+    solution = linear_program(cost, rows, np.append(h, 1e6), progress=progress)
     return solution.x[:-1] if solution.status == "optimal" and solution.x[-1] > 0 else None
 
 

@@ -266,7 +266,7 @@ def _project(
         for done in range(ROUNDS):
             progress.check()
             progress.report("impostor", done, None)
-            end = _solved(goal, (added, added @ start + at_start[rows], E, E @ start), lower, upper)
+            end = _solved(goal, (added, added @ start + at_start[rows], E, E @ start), (lower, upper), progress)
             if end is None:
                 break
             slack = cell.slacks(torch.from_numpy(end).to(cell.witness).reshape(cell.witness.shape))
@@ -290,14 +290,14 @@ def _project(
     return best, completeness, f"{found}; {kept} features kept equal, {len(rows)} of {len(at_start)} conditions met."
 
 
-def _solved(goal: np.ndarray, rows: tuple, lower: np.ndarray, upper: np.ndarray) -> np.ndarray | None:
+def _solved(goal: np.ndarray, rows: tuple, box: tuple, progress: Progress) -> np.ndarray | None:
     """The nearest point under some of the conditions, or None.
 
     The set holds the witness. Where a solver calls it empty, or finds no answer, it is flat up to rounding (many tied
     units), and the best point so far is all there is.
     """
     try:
-        solution = nearest_point(goal, *rows, bounds=(lower, upper))
+        solution = nearest_point(goal, *rows, bounds=box, progress=progress)
     except SolverError:
         return None
     return solution.x if solution.status == "optimal" else None

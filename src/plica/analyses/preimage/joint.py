@@ -7,13 +7,14 @@ from fractions import Fraction
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 
 from plica.analyses.preimage.mixing_result import DIFFERS, OPEN, SAME
 from plica.analyses.preimage.union_piece import UnionPiece
 from plica.analyses.preimage.union_set import Preimage, Question
 from plica.analyses.preimage.union_target import levels
 from plica.core.affine import Concat, reshape
-from plica.core.choice import Choice
+from plica.core.choice import Choice, MaxOver
 from plica.core.domain import Box
 from plica.core.exact import columns as exact
 from plica.core.network import INPUT, Graph, Network
@@ -22,7 +23,7 @@ from plica.core.progress import Progress
 from plica.core.search.bounds import Taken
 from plica.core.search.conditions import Conditions
 from plica.core.search.point import as_columns, exact_point
-from plica.core.solve import linear_program
+from plica.core.solve.warm import WarmProgram
 from plica.errors import BudgetReached, SolverError
 
 RIVALS = 3  # other classes, the likeliest first, towards which the own piece is climbed
@@ -30,6 +31,7 @@ STEPS = 4  # linear programs along the reference's gradient, for each of them
 PULLED = (0.01, 0.1, 0.4)  # back from a corner of the own piece, so that an exact point lies beside
 LISTED = 1  # pieces that are asked one by one: a single piece fixes a network, more cost more than they save
 SHARE = 0.3  # of the time, for the list
+RIVAL = "rival"  # the largest other output of the reference
 LOOKED = 3  # pieces that are looked at when the first points are ties of the reference
 
 
@@ -59,16 +61,18 @@ def read_differently(
     Notes
     -----
     First the witness's own piece is climbed along the reference's gradients, which finds many points at once. Then one
-    search for each other class k, over the patterns of both networks: activity as at x, and output k of the
-    reference at least as large as that of its answer at x. Where the preimage alone is soon found to be the own piece
+    search, over the patterns of both networks: activity as at x, and the largest other output of the
+    reference not below that of its answer at x. Where the preimage alone is soon found to be the own piece
     and no more, only the reference's patterns are searched. "Proven the same" takes a complete search
-    without a point for all of them.
+    without a point.
     """
     witness = exact.Columns.of(x)
     logits = exact.forward(reference.nodes, witness)[0][reference.output]
     sizes = [logits.entry(k) for k in range(len(logits.numerator))]
     own = max(range(len(sizes)), key=lambda k: (sizes[k], -k))
-    joined = _join(net, reference, layer, witness)
+    if len(sizes) < 2:
+        return Reading(SAME)
+    joined = _join(net, reference, layer, witness, own)
     budget = Progress(max_seconds=seconds, max_bytes=progress.max_bytes)
     fixed: list[Taken | None] = [None]
     if seconds > 0 and domain.contains(x):
@@ -80,16 +84,12 @@ def read_differently(
             return found
         fixed = _listed(alone) or fixed
     proven = True
-    for k in sorted(set(range(len(sizes))) - {own}, key=lambda k: -sizes[k]):
-        for branches in fixed:
-            question = Question(joined.net, layer, INPUT, "", joined.beats(k, own), domain, witness, branches)
-            union = Preimage(question, budget)
-            reading = _looked(union, reference, own)
-            if reading is not None and reading.verdict == DIFFERS:
-                return reading
-            proven &= reading is None
-            if budget.seconds_left <= 0:
-                return Reading(OPEN)
+    for branches in fixed:
+        question = Question(joined.net, layer, INPUT, "", joined.beaten(own), domain, witness, branches, RIVAL)
+        reading = _looked(Preimage(question, budget), reference, own)
+        if reading is not None and reading.verdict == DIFFERS:
+            return reading
+        proven &= reading is None
     return Reading(SAME if proven else OPEN)
 
 
@@ -124,7 +124,7 @@ def _climbed(union: Preimage, reference: Network, x: np.ndarray, own: int, budge
         piece = next(iter(union.pieces(1)), None)
         if piece is None:
             return None
-        G, h, E, e = piece.own_rows()
+        program = _over(piece, box, budget)
         start = _logits(reference, x)
         for k in [k for k in np.argsort(-start).tolist() if k != own][:RIVALS]:
             u, last = x, start[k] - start[own]
@@ -132,11 +132,10 @@ def _climbed(union: Preimage, reference: Network, x: np.ndarray, own: int, budge
                 budget.check()
                 at = reference.as_batch(u.reshape(reference.input_shape))
                 slopes = Piece(reference, reference.pattern(at), at[0]).matrix(reference.output).cpu().numpy()
-                sides, seconds = (box.lower, box.upper), budget.seconds_left
-                found = linear_program(slopes[own] - slopes[k], G, h, E, e, bounds=sides, max_seconds=seconds)
-                if found.status != "optimal":
+                program.costs(slopes[own] - slopes[k])
+                if program.solve() != "optimal":
                     break
-                u, before = found.x, last
+                u, before = program.x, last
                 last = np.diff(_logits(reference, u)[[own, k]])[0]
                 reading = _settled(piece, reference, u, own, k) if last > 0 else None
                 if reading is not None:
@@ -146,6 +145,14 @@ def _climbed(union: Preimage, reference: Network, x: np.ndarray, own: int, budge
     except (BudgetReached, SolverError):
         return None
     return None
+
+
+def _over(piece: UnionPiece, box: Box, budget: Progress) -> WarmProgram:
+    """The piece as a program whose costs change: every climb starts where the last one ended."""
+    G, h, E, e = piece.own_rows()
+    sides = np.concatenate([np.full(len(h), -np.inf), e]), np.concatenate([h, e])
+    rows = sp.csr_array(np.vstack([G, E]))
+    return WarmProgram(np.zeros(G.shape[1]), rows, (box.lower, box.upper), sides, progress=budget)
 
 
 def _settled(piece: UnionPiece, reference: Network, u: np.ndarray, own: int, k: int) -> Reading | None:
@@ -181,11 +188,11 @@ class _Joined:
     units: int
     classes: int
 
-    def beats(self, k: int, own: int) -> Conditions:
-        """The activity, and output k of the reference not below output `own`."""
-        a, wide = self.activity, self.classes
+    def beaten(self, own: int) -> Conditions:
+        """The activity, and the largest other output of the reference not below output `own`."""
+        a, wide = self.activity, self.classes + 1
         more = np.zeros((1, self.units + wide))
-        more[0, self.units + k], more[0, self.units + own] = -1.0, 1.0
+        more[0, -1], more[0, self.units + own] = -1.0, 1.0
         G = sp.csr_array(sp.vstack([_widen(a.G, wide), sp.csr_array(more)], format="csr"))
         return Conditions(self.net.output, G, (*a.h, Fraction(0)), _widen(a.E, wide), a.e)
 
@@ -194,8 +201,11 @@ def _widen(A: sp.csr_array, columns: int) -> sp.csr_array:
     return sp.csr_array(sp.hstack([A, sp.csr_array((A.shape[0], columns))], format="csr"))
 
 
-def _join(net: Network, reference: Network, layer: str, witness: exact.Columns) -> _Joined:
-    """One graph with both networks, whose value holds what the activity is about and the reference's outputs."""
+def _join(net: Network, reference: Network, layer: str, witness: exact.Columns, own: int) -> _Joined:
+    """One graph with both networks.
+
+    Its value holds what the activity is about, the reference's outputs, and the largest of them but output `own`.
+    """
     part = net.upto(layer)
     values, _ = exact.forward(part.nodes, witness)
     activity = levels(part, layer, values[layer])
@@ -205,7 +215,9 @@ def _join(net: Network, reference: Network, layer: str, witness: exact.Columns) 
     units, classes = (int(np.prod(graph.shapes[name])) for name in (first, second))
     left = graph.add("left", reshape(graph.shapes[first], (units,)), first)
     right = graph.add("right", reshape(graph.shapes[second], (classes,)), second)
-    graph.add("both", Concat(0, ((units,), (classes,))), left, right)
+    rivals = torch.tensor([[k for k in range(classes) if k != own]])
+    graph.add(RIVAL, MaxOver(rivals, (classes,), (1,)), right)
+    graph.add("both", Concat(0, ((units,), (classes,), (1,))), left, right, RIVAL)
     return _Joined(graph.network(), activity, units, classes)
 
 

@@ -11,18 +11,19 @@ from flint import fmpq_mat, fmpz_mat
 from plica.analyses.preimage.union_piece import UnionPiece
 from plica.core.exact.integers import pivots, rational_column, select, transpose
 from plica.core.network import INPUT
+from plica.core.progress import Progress
 from plica.core.search.blocks import Blocks
 from plica.core.search.bounds import bound
 from plica.core.search.conditions import Conditions
 from plica.core.search.decided import ExactPiece
 from plica.core.search.relaxation import Relaxation
 from plica.core.solve import linear_program
-from plica.errors import SolverError
+from plica.errors import BudgetReached, SolverError
 
 USED = 1e-9  # multipliers above this share of the largest are kept for the exact system
 
 
-def proven_top(piece: UnionPiece, c: np.ndarray, graph: Blocks) -> float:
+def proven_top(piece: UnionPiece, c: np.ndarray, graph: Blocks, clock: Progress) -> float:
     """A number that ``c.u`` exceeds nowhere on the closed piece, proven; inf where no proof is found.
 
     Parameters
@@ -31,6 +32,8 @@ def proven_top(piece: UnionPiece, c: np.ndarray, graph: Blocks) -> float:
     c : ndarray, shape (n,)
     graph : Blocks
         Of the network that the piece belongs to.
+    clock : Progress
+        Its seconds; `BudgetReached` when they end.
 
     Notes
     -----
@@ -39,20 +42,21 @@ def proven_top(piece: UnionPiece, c: np.ndarray, graph: Blocks) -> float:
     (Neumaier and Shcherbina 2004); they need a bounded domain. Cost: a linear program, and a rational system of n rows.
     """
     if piece.exact is not None:
-        top = _exact_top(piece.exact, c)
+        top = _exact_top(piece.exact, c, clock)
         if top is not None:
             return top
-    return _float_top(piece, c, graph)
+    return _float_top(piece, c, graph, clock)
 
 
-def _exact_top(exact: ExactPiece, c: np.ndarray) -> float | None:
+def _exact_top(exact: ExactPiece, c: np.ndarray, clock: Progress) -> float | None:
     """The maximum by exact multipliers, rounded up; None where the proposed rows do not combine to c."""
+    exact.prove(clock)
     loose = select(exact.below, np.flatnonzero(~exact.proof.implied)[:-1], range(exact.below.ncols()))
     kept = pivots(transpose(exact.flat)) if exact.flat.nrows() else []
     equal = select(exact.flat, kept, range(exact.flat.ncols()))
     G, E = _floats(loose), _floats(equal)
     try:
-        found = linear_program(-c, G[:, :-1], -G[:, -1], E[:, :-1], -E[:, -1])
+        found = linear_program(-c, G[:, :-1], -G[:, -1], E[:, :-1], -E[:, -1], progress=clock)
     except SolverError:
         return None
     if found.status != "optimal":
@@ -101,25 +105,33 @@ def _up(value: Fraction) -> float:
     return near if Fraction(near) >= value else math.nextafter(near, math.inf)
 
 
-def _float_top(piece: UnionPiece, c: np.ndarray, graph: Blocks) -> float:
+def _float_top(piece: UnionPiece, c: np.ndarray, graph: Blocks, clock: Progress) -> float:
     """Over the relaxation with the piece's branches, which then is the closed piece."""
     n = graph.spans[INPUT].stop
     box = piece.domain
     low, high = (np.full(n, -np.inf), np.full(n, np.inf)) if box is None else (box.lower, box.upper)
-    known = bound(graph, low, high, piece.found.branches, linear=False)
+    known = bound(graph, low, high, piece.found.branches, linear=False, progress=clock)
     if not known.feasible:
         return math.inf  # the piece has a point, so rounding outward cannot say so; nothing is concluded
-    relaxed = Relaxation(graph, known, piece.conditions)
+    relaxed = Relaxation(graph, known, piece.conditions, clock)
     for name, branches in piece.found.branches.items():
         for unit, branch in enumerate(branches.tolist()):
             relaxed.take((name, unit, branch))
     return _top(relaxed, c)
 
 
-def relaxed_top(graph: Blocks, conditions: Conditions, low: np.ndarray, high: np.ndarray, c: np.ndarray) -> float:
-    """A number that ``c.u`` exceeds nowhere on the whole preimage in a box, proven, by the linear relaxation."""
-    known = bound(graph, low, high)
-    return _top(Relaxation(graph, known, conditions), c) if known.feasible else -math.inf
+def relaxed_top(
+    graph: Blocks, conditions: Conditions, box: tuple[np.ndarray, np.ndarray], c: np.ndarray, clock: Progress
+) -> float:
+    """A number that ``c.u`` exceeds nowhere on the whole preimage in a box, proven, by the linear relaxation.
+
+    inf when the time ends first.
+    """
+    try:
+        known = bound(graph, *box, progress=clock)
+        return _top(Relaxation(graph, known, conditions, clock), c) if known.feasible else -math.inf
+    except BudgetReached:
+        return math.inf
 
 
 def _top(relaxed: Relaxation, c: np.ndarray) -> float:

@@ -14,6 +14,7 @@ from plica.analyses.preimage.union_piece import UnionPiece
 from plica.core.domain import Box, Plane
 from plica.core.exact.integers import select, stack, to_integers
 from plica.core.polyhedron import Polyhedron
+from plica.core.progress import Progress
 from plica.core.search.decided import ExactPiece
 from plica.errors import ArgumentError
 
@@ -22,7 +23,7 @@ SAME = 1e-9  # corners of two pieces that differ by less, relative to the larges
 FLAT = 1e-9  # equations of length 1 that say less than this about the slice, above 64 inputs, say nothing
 
 
-def sliced(piece: UnionPiece, plane: Plane) -> Polyhedron | None:
+def sliced(piece: UnionPiece, plane: Plane, clock: Progress) -> Polyhedron | None:
     """The closed piece in the coordinates of a plane; None where they do not meet.
 
     Notes
@@ -32,7 +33,7 @@ def sliced(piece: UnionPiece, plane: Plane) -> Polyhedron | None:
     count as satisfied.
     """
     if piece.exact is not None:
-        return _exactly(piece.exact, plane)
+        return _exactly(piece.exact, plane, clock)
     body = piece.polyhedron()
     E, e = body.E @ plane.basis, body.e - body.E @ plane.origin
     kept = _independent(E)
@@ -41,10 +42,11 @@ def sliced(piece: UnionPiece, plane: Plane) -> Polyhedron | None:
         return None
     part = Polyhedron(body.G @ plane.basis, body.h - body.G @ plane.origin, E[kept], e[kept])
     part = part if plane.window is None else part.intersect(plane.window.polyhedron())
+    part.facts.decide(clock)
     return None if part.is_empty() else part
 
 
-def _exactly(exact: ExactPiece, plane: Plane) -> Polyhedron | None:
+def _exactly(exact: ExactPiece, plane: Plane, clock: Progress) -> Polyhedron | None:
     k = plane.basis.shape[1]
     last = np.append(np.zeros(k), 1.0)
     onto, _ = to_integers(np.vstack([np.column_stack([plane.basis, plane.origin]), last]))
@@ -54,6 +56,7 @@ def _exactly(exact: ExactPiece, plane: Plane) -> Polyhedron | None:
     rows = stack(rows, fmpz_mat(1, k + 1, [0] * k + [-1]))
     equal = exact.equal * onto if exact.equal.nrows() else fmpz_mat(0, k + 1)
     part = ExactPiece(rows, np.zeros(rows.nrows(), dtype=bool), equal, False)
+    part.prove(clock)
     return None if part.proof.implied[-1] else Polyhedron(*part.rows())
 
 
@@ -74,11 +77,14 @@ def _independent(E: np.ndarray) -> np.ndarray:
     return np.sort(order[: int((np.abs(np.diag(triangle)) > FLAT).sum())])
 
 
-def outlines(pieces: Iterable[UnionPiece], plane: Plane) -> list[np.ndarray]:
-    """Corners of every piece in a plane with a bounded window, in their order around it, shape (k, 2) each."""
+def outlines(pieces: Iterable[UnionPiece], plane: Plane, progress: Progress) -> list[np.ndarray]:
+    """Corners of every piece in a plane with a bounded window, in their order around it, shape (k, 2) each.
+
+    Every piece has the seconds left, or one.
+    """
     out = []
     for piece in pieces:
-        part = sliced(piece, plane)
+        part = sliced(piece, plane, progress.at_least())
         corners = np.zeros((0, 2)) if part is None else part.vertices()
         if len(corners):
             across = corners - corners.mean(0)
@@ -86,7 +92,7 @@ def outlines(pieces: Iterable[UnionPiece], plane: Plane) -> list[np.ndarray]:
     return out
 
 
-def picture(pieces: list[UnionPiece], plane: Plane | None, words: Callable[[], str]) -> Any:
+def picture(pieces: list[UnionPiece], plane: Plane | None, words: Callable[[], str], progress: Progress) -> Any:
     """Pieces drawn in a plane's window, or in the plane of two inputs; see `Preimage.plot`."""
     if plane is None and pieces and pieces[0].ambient == 2:
         side = 1.5 * max(float(np.abs(piece.point).max()) for piece in pieces) + 1.0
@@ -95,7 +101,7 @@ def picture(pieces: list[UnionPiece], plane: Plane | None, words: Callable[[], s
         raise ArgumentError("plot: give a plica.Plane with a window of two sides; only two inputs need none.")
     drawn = import_module("plica.show.preimages").plot_pieces
     title = f"{words()}; {len(pieces)} pieces"
-    return drawn(outlines(pieces, plane), title, (plane.window.lower, plane.window.upper))
+    return drawn(outlines(pieces, plane, progress), title, (plane.window.lower, plane.window.upper))
 
 
 def once(parts: list[np.ndarray]) -> np.ndarray:

@@ -8,8 +8,8 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from plica.analyses.preimage.union_set import Preimage, Question, checked_box
-from plica.analyses.preimage.union_target import inside, levels, wins
+from plica.analyses.preimage.union_set import Preimage, Question
+from plica.analyses.preimage.union_target import checked_box, inside, levels, wins
 from plica.core.domain import Box
 from plica.core.exact import columns as exact
 from plica.core.network import INPUT, Network

@@ -11,7 +11,7 @@ from plica.analyses.preimage.union_set import Preimage
 from plica.core.progress import Progress
 from plica.core.result import Completeness
 from plica.core.solve import linear_program, nearest_point
-from plica.errors import SolverError
+from plica.errors import BudgetReached, SolverError
 
 ROUNDS = 60  # of adding violated rows to one projection
 MISSED = 1e-9  # a row of length 1 missed by less is met
@@ -50,9 +50,12 @@ def nearest(union: Preimage, goal: np.ndarray, start: np.ndarray, progress: Prog
         count += 1
         progress.report("impostor", count, None)
         try:
-            point = _project(piece, goal)
+            point = _project(piece, goal, progress)
         except SolverError:
             point, skipped = None, True
+        except BudgetReached:
+            skipped = True
+            break
         if point is not None and np.linalg.norm(point - goal) < least:
             best, least = point, float(np.linalg.norm(point - goal))
     known = union.is_complete and not skipped
@@ -70,7 +73,11 @@ def farthest(union: Preimage, goal: np.ndarray, start: np.ndarray, progress: Pro
     for piece in union.pieces():
         count += 1
         progress.report("impostor", count, None)
-        points, all_of_them = _far_points(piece, goal, count)
+        try:
+            points, all_of_them = _far_points(piece, goal, count, progress)
+        except BudgetReached:
+            exact = False
+            break
         exact &= all_of_them
         for point in points:
             if np.linalg.norm(point - goal) > most:
@@ -83,13 +90,17 @@ def farthest(union: Preimage, goal: np.ndarray, start: np.ndarray, progress: Pro
     return Extreme(best, most, most if known else corner, count, ending)
 
 
-def _far_points(piece: UnionPiece, goal: np.ndarray, seed: int) -> tuple[np.ndarray | list[np.ndarray], bool]:
+def _far_points(
+    piece: UnionPiece, goal: np.ndarray, seed: int, progress: Progress
+) -> tuple[np.ndarray | list[np.ndarray], bool]:
     """Points of a piece among which the farthest may be, and whether it surely is."""
     if len(goal) <= CORNERS:
-        return piece.polyhedron().vertices(), True
+        body = piece.polyhedron()
+        body.facts.decide(progress)
+        return body.vertices(), True
     if piece.dimension == 0:
         return [piece.point], True
-    return _climbs(piece, goal, seed), False
+    return _climbs(piece, goal, seed, progress), False
 
 
 def _ending(union: Preimage, partly: bool) -> Completeness:
@@ -98,13 +109,13 @@ def _ending(union: Preimage, partly: bool) -> Completeness:
     return union.completeness
 
 
-def _project(piece: UnionPiece, goal: np.ndarray) -> np.ndarray | None:
+def _project(piece: UnionPiece, goal: np.ndarray, progress: Progress) -> np.ndarray | None:
     """Nearest point of a closed piece: rows that are violated are added until none is."""
     G, h, E, e = piece.own_rows()
     bounds = None if piece.domain is None else (piece.domain.lower, piece.domain.upper)
     rows = np.zeros(0, dtype=int)
     for _ in range(ROUNDS):
-        solution = nearest_point(goal, G[rows], h[rows], E, e, bounds=bounds)
+        solution = nearest_point(goal, G[rows], h[rows], E, e, bounds=bounds, progress=progress)
         if solution.status != "optimal":
             return None
         excess = G @ solution.x - h
@@ -115,7 +126,7 @@ def _project(piece: UnionPiece, goal: np.ndarray) -> np.ndarray | None:
     return None
 
 
-def _climbs(piece: UnionPiece, goal: np.ndarray, seed: int) -> list[np.ndarray]:
+def _climbs(piece: UnionPiece, goal: np.ndarray, seed: int, progress: Progress) -> list[np.ndarray]:
     """Vertices at which no neighbour is farther, by linear programs along the way from the goal."""
     G, h, E, e = piece.own_rows()
     bounds = None if piece.domain is None else (piece.domain.lower, piece.domain.upper)
@@ -125,7 +136,7 @@ def _climbs(piece: UnionPiece, goal: np.ndarray, seed: int) -> list[np.ndarray]:
         direction = piece.point - goal if k == 0 else rng.normal(size=len(goal))
         last = -np.inf
         for _ in range(STEPS):
-            found = linear_program(-direction, G, h, E, e, bounds=bounds)
+            found = linear_program(-direction, G, h, E, e, bounds=bounds, progress=progress)
             if found.status != "optimal" or np.linalg.norm(found.x - goal) <= last + 1e-9:
                 break
             last = float(np.linalg.norm(found.x - goal))

@@ -13,12 +13,13 @@ from plica.core.choice import Choice
 from plica.core.pattern import Pattern
 from plica.core.piece import Piece, pull
 from plica.core.polyhedron import Polyhedron
-from plica.core.progress import DEFAULT_BYTES, refuse_above
+from plica.core.progress import DEFAULT_BYTES, Progress, refuse_above
 from plica.core.result import Standing
 from plica.core.search.decided import ExactPiece, exact_piece
 from plica.core.search.found import Found
 from plica.core.search.leaf import EXACT_COLUMNS
 from plica.core.solve import linear_program
+from plica.errors import BudgetReached
 
 if TYPE_CHECKING:
     from plica.core.domain import Box
@@ -42,6 +43,8 @@ class UnionPiece:
         Branches, and an exact point of the half-open piece.
     endless : bool
         Whether some direction of the input changes nothing at all.
+    progress : Progress
+        Its seconds, and at least one for each question, end the linear programs with `BudgetReached`.
     """
 
     net: Network
@@ -49,6 +52,7 @@ class UnionPiece:
     domain: Box | None
     found: Found
     endless: bool = field(default=False, repr=False)
+    progress: Progress = field(default_factory=Progress, repr=False)
 
     @property
     def branches(self) -> dict[str, np.ndarray]:
@@ -82,7 +86,11 @@ class UnionPiece:
         """How dimension and boundedness are known."""
         if self.exact is not None:
             return Standing.CERTIFIED
-        known = self.found.dimension is not None and (self._boxed or self.endless)
+        try:
+            proven = self.found.dimension_within(self.progress.at_least()) is not None
+        except BudgetReached:
+            proven = False
+        known = proven and (self._boxed or self.endless)
         return Standing.RIGOROUS if known else Standing.NUMERICAL
 
     @property
@@ -93,35 +101,49 @@ class UnionPiece:
     @cached_property
     def dimension(self) -> int:
         """Dimension of the closed piece."""
+        return self._dimension(self.progress.at_least())
+
+    def _dimension(self, clock: Progress) -> int:
         if self.exact is not None:
+            self.exact.describe(clock)
             return self.exact.dimension
-        if self.found.dimension is not None:
-            return self.found.dimension
-        G, h, E, e = self._rows
-        body = G[~self._implied(G, h, E, e)] if len(G) else G
-        flat = np.vstack([E, G[self._implied(G, h, E, e)]]) if len(body) < len(G) else E
+        known = self.found.dimension_within(clock)
+        if known is not None:
+            return known
+        G, _, E, _ = self._rows
+        implied = self._implied(clock) if len(G) else np.zeros(0, dtype=bool)
+        flat = np.vstack([E, G[implied]])
         return self.ambient - (int(np.linalg.matrix_rank(flat, tol=1e-9)) if len(flat) else 0)
 
     @cached_property
     def is_bounded(self) -> bool:
         """Whether the piece is bounded."""
+        return self._is_bounded(self.progress.at_least())
+
+    def _is_bounded(self, clock: Progress) -> bool:
         if self.exact is not None:
+            self.exact.describe(clock)
             return self.exact.is_bounded
         if self._boxed:
             return True
-        return not self.endless and self._recession_is_zero()
+        return not self.endless and self._recession_is_zero(clock)
 
-    def described(self, seconds: float) -> bool:
-        """Find dimension and boundedness out unless no seconds are left; whether they are known.
+    def described(self, clock: Progress, *names: str) -> bool:
+        """Find dimension and boundedness out within a budget, or one of them by its name; whether they are known.
 
         Needs no time where the proof of the piece gave them.
         """
         given = self.found.measured is not None and (self._boxed or self.endless)
-        if not given and seconds <= 0 and not {"dimension", "is_bounded"} <= self.__dict__.keys():
+        ways = {"dimension": self._dimension, "is_bounded": self._is_bounded}
+        try:
+            for name in names or ways:
+                if name not in self.__dict__:
+                    if not given:
+                        clock.check()
+                    self.__dict__[name] = ways[name](clock)
+        except BudgetReached:
             return False
-        if self.ambient > EXACT_COLUMNS and not self.found.measures(seconds):
-            return False
-        return self.dimension >= 0 and self.is_bounded in (True, False)
+        return True
 
     def polyhedron(self, *, max_bytes: int = DEFAULT_BYTES) -> Polyhedron:
         """The closed piece in flat coordinates, its rows rounded to floats once.
@@ -130,10 +152,11 @@ class UnionPiece:
 
         Raises
         ------
-        MemoryBudgetError
-            When the rows do not fit.
+        MemoryBudgetError, BudgetReached
+            When the rows do not fit, or no time is left to find implied equations.
         """
         if self.exact is not None:
+            self.exact.prove(self.progress.at_least())
             return Polyhedron(*self.exact.rows())
         count = sum(node.op.faces * int(np.prod(node.shape)) for node in self.net.nodes if isinstance(node.op, Choice))
         refuse_above(
@@ -201,8 +224,9 @@ class UnionPiece:
             E, e = E[kept] / norm[:, None], e[kept] / norm
         return G.reshape(-1, n), h, E.reshape(-1, n), e
 
-    def _implied(self, G: np.ndarray, h: np.ndarray, E: np.ndarray, e: np.ndarray) -> np.ndarray:
+    def _implied(self, clock: Progress) -> np.ndarray:
         """Rows that no point satisfies with room to spare: one ball if there is one, else row by row sums of slacks."""
+        G, h, E, e = self._rows
         n, m = G.shape[1], len(G)
         ball = linear_program(
             np.append(np.zeros(n), -1.0),
@@ -211,6 +235,7 @@ class UnionPiece:
             np.column_stack([E, np.zeros(len(E))]),
             e,
             bounds=(np.append(np.full(n, -np.inf), 0.0), np.append(np.full(n, np.inf), 1.0)),
+            progress=clock,
         )
         if ball.status == "optimal" and ball.x[-1] > THICK:
             return np.zeros(m, dtype=bool)
@@ -219,16 +244,16 @@ class UnionPiece:
         slack = sp.hstack([sp.csr_array(G), sp.eye_array(m)])
         tight = sp.hstack([sp.csr_array(E), sp.csr_array((len(E), m))])
         low, high = np.append(np.full(n, -np.inf), np.zeros(m)), np.append(np.full(n, np.inf), np.ones(m))
-        best = linear_program(np.append(np.zeros(n), -np.ones(m)), slack, h, tight, e, bounds=(low, high))
+        cost = np.append(np.zeros(n), -np.ones(m))
+        best = linear_program(cost, slack, h, tight, e, bounds=(low, high), progress=clock)
         return best.x[n:] < THICK if best.status == "optimal" else np.zeros(m, dtype=bool)
 
-    def _recession_is_zero(self) -> bool:
+    def _recession_is_zero(self, clock: Progress) -> bool:
         """Whether no direction keeps all rows, by a linear program."""
         G, _, E, _ = self._rows
         n = self.ambient
         if np.linalg.matrix_rank(np.vstack([G, E])) < n:
             return False
-        lean = linear_program(
-            G.sum(0), G, np.zeros(len(G)), E, np.zeros(len(E)), bounds=(np.full(n, -1.0), np.full(n, 1.0))
-        )
+        sides, rest = (np.full(n, -1.0), np.full(n, 1.0)), (np.zeros(len(G)), np.zeros(len(E)))
+        lean = linear_program(G.sum(0), G, rest[0], E, rest[1], bounds=sides, progress=clock)
         return lean.status == "optimal" and lean.value > -1e-9

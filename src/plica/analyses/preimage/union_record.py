@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from plica.analyses.preimage.union_set import Preimage
 
 COUNTED = ("nodes", "programs", "pruned", "cuts", "ties", "unproven", "boxes")
-GRACE = 1.0  # seconds for pieces that were found before, when the time is already up
 
 
 def recorded(union: Preimage, max_pieces: int | None) -> PreimageResult:
@@ -26,13 +25,12 @@ def recorded(union: Preimage, max_pieces: int | None) -> PreimageResult:
     What a piece is (dimension, bounded or not) takes time as well; pieces that the time does not allow to be
     described have dimension `UNKNOWN`.
     """
-    start = time.monotonic()
+    start, clock = time.monotonic(), union.progress.at_least()
     pieces: list[UnionPiece] = []
     known: list[bool] = []
     for piece in union.pieces(max_pieces):
-        left = max(union.progress.seconds_left, start + GRACE - time.monotonic())
         pieces.append(piece)
-        known.append(piece.described(left))
+        known.append(piece.described(clock))
     pieces += union.found[len(pieces) :]
     known += [False] * (len(pieces) - len(known))
     looked = [p for p, k in zip(pieces, known, strict=True) if k]
@@ -71,6 +69,11 @@ def _kind(dimensions: np.ndarray, bounded: np.ndarray, *, complete: bool) -> Kin
         return Kind.UNBOUNDED
     if not complete or not known.all():
         return Kind.UNDECIDED
+    return kind_of(dimensions)
+
+
+def kind_of(dimensions: np.ndarray) -> Kind:
+    """Of a complete union of bounded pieces of these dimensions."""
     if not len(dimensions):
         return Kind.EMPTY
     if dimensions.max() > 0:

@@ -13,7 +13,7 @@ from plica.analyses.preimage.reach import proven_top, relaxed_top
 from plica.analyses.preimage.result import Kind
 from plica.analyses.preimage.slices import DRAWN, once, picture, sliced
 from plica.analyses.preimage.union_piece import UnionPiece
-from plica.analyses.preimage.union_record import recorded
+from plica.analyses.preimage.union_record import kind_of, recorded
 from plica.analyses.preimage.union_restore import found_again
 from plica.analyses.preimage.union_result import PreimageResult, Reach
 from plica.core.domain import Box, Plane
@@ -27,7 +27,7 @@ from plica.core.search.bounds import Taken
 from plica.core.search.conditions import Conditions
 from plica.core.search.found import Tally
 from plica.core.search.tree import Search
-from plica.errors import ArgumentError, BudgetReached, DataError, ShapeError
+from plica.errors import BudgetReached, DataError, ShapeError
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +48,8 @@ class Question:
         An exact point whose pattern is looked at first.
     fixed : dict of ndarray, optional
         Branches of some choices, -1 where undecided: only pieces with them are looked for.
+    ahead : str, optional
+        A choice whose branches are settled first; for questions that may well have no answer.
     """
 
     net: Network
@@ -58,6 +60,7 @@ class Question:
     domain: Box | None
     witness: exact.Columns | None
     fixed: Taken | None = None
+    ahead: str | None = None
 
 
 class Preimage:
@@ -89,8 +92,8 @@ class Preimage:
         return f"Preimage: {state}\n{what}; {len(self._found)} pieces so far"
 
     def _new_search(self) -> Search:
-        q = self.question
-        return Search(self.graph, q.conditions, q.domain, witness=q.witness, fixed=q.fixed, progress=self.progress)
+        q, p = self.question, self.progress
+        return Search(self.graph, q.conditions, q.domain, witness=q.witness, fixed=q.fixed, ahead=q.ahead, progress=p)
 
     # -- pieces ------------------------------------------------------------------------------------------------------
 
@@ -119,7 +122,7 @@ class Preimage:
 
     def _piece(self, found) -> UnionPiece:
         part = self.graph.network
-        return UnionPiece(part, self.question.conditions, self.question.domain, found, self._endless)
+        return UnionPiece(part, self.question.conditions, self.question.domain, found, self._endless, self.progress)
 
     def _advance(self) -> bool:
         """Find one more piece; False at the end."""
@@ -206,21 +209,29 @@ class Preimage:
 
         One unbounded piece settles it; anything else takes all pieces.
         """
+        clock = self.progress.at_least()
         for piece in self.pieces():
-            if not piece.is_bounded:
+            if piece.described(clock, "is_bounded") and not piece.is_bounded:
                 return Kind.UNBOUNDED
-        if not self.is_complete:
+        if not self.is_complete or not all(piece.described(clock) for piece in self._found):
             return Kind.UNDECIDED
-        if not self._found:
-            return Kind.EMPTY
-        if self.dimension > 0:
-            return Kind.COMPACT
-        return Kind.SINGLETON if len(self._found) == 1 else Kind.FINITE
+        return kind_of(np.array([piece.dimension for piece in self._found]))
 
     @property
     def dimension(self) -> int:
-        """Largest dimension of the pieces (of those found, when incomplete); -1 of the empty set."""
-        return max((p.dimension for p in self._all()), default=-1)
+        """Largest dimension of the pieces (of those found, when incomplete); -1 of the empty set.
+
+        Raises
+        ------
+        BudgetReached
+            When the time ends before all of them are known.
+        """
+        pieces, clock = self._all(), self.progress.at_least()
+        if not all(piece.described(clock) for piece in pieces):
+            raise BudgetReached(
+                "dimension: the time was up before every piece was described; result() has those that were."
+            )
+        return max((p.dimension for p in pieces), default=-1)
 
     def contains(self, X: npt.ArrayLike) -> np.ndarray:
         """Which points, shape (..., n) or (..., *input_shape), lie in the preimage; exact, and no piece is needed."""
@@ -247,19 +258,24 @@ class Preimage:
         """Largest value of ``direction.u`` over the union, with a bound that no point of it exceeds.
 
         The bound is proven, or inf: with all pieces found and none closed on a solver's word, the largest of the
-        pieces' own proven maxima; otherwise that of the linear relaxation over the domain.
+        pieces' own proven maxima; otherwise that of the linear relaxation over the domain. When the time ends, the
+        value is that of the pieces looked at.
         """
         c = self._points(direction)[0][0]
         best, top = Reach(-np.inf, -np.inf, np.full(len(c), np.nan)), -np.inf
-        for piece in self._all():
-            found = piece.polyhedron(max_bytes=self.progress.max_bytes).support(c)
-            if found.value > best.value:
-                best = Reach(found.value, found.value, found.point)
-            top = max(top, proven_top(piece, c, self.graph) if top < np.inf else top)
+        pieces, clock = self._all(), self.progress.at_least()
+        try:
+            for piece in pieces:
+                found = piece.polyhedron(max_bytes=self.progress.max_bytes).support(c, clock)
+                if found.value > best.value:
+                    best = Reach(found.value, found.value, found.point)
+                top = max(top, proven_top(piece, c, self.graph, clock) if top < np.inf else top)
+        except BudgetReached:
+            top = np.inf
         if not (self.is_complete and self.standing.is_proof):
             top = np.inf
         if top == np.inf:
-            top = relaxed_top(self.graph, self.question.conditions, self._search.low, self._search.high, c)
+            top = relaxed_top(self.graph, self.question.conditions, self.sides, c, self.progress.at_least())
         return Reach(best.value, top, best.point)
 
     def bounding_box(self) -> tuple[np.ndarray, np.ndarray]:
@@ -270,13 +286,14 @@ class Preimage:
         DataError
             When it is empty.
         BudgetReached
-            When not all pieces were found.
+            When not all pieces were found, or the time ends here.
         """
-        pieces = self._whole("bounding_box")
-        boxes = [p.polyhedron().bounding_box() for p in pieces]
+        pieces, clock = self._whole("bounding_box")
+        boxes = [p.polyhedron().bounding_box(clock) for p in pieces]
         return np.min([b[0] for b in boxes], axis=0), np.max([b[1] for b in boxes], axis=0)
 
-    def _whole(self, who: str) -> list[UnionPiece]:
+    def _whole(self, who: str) -> tuple[list[UnionPiece], Progress]:
+        """All pieces, and the time for a question about them."""
         pieces = self._all()
         if not self.is_complete:
             raise BudgetReached(
@@ -285,15 +302,17 @@ class Preimage:
             )
         if not pieces:
             raise DataError(f"{who}: the preimage is empty.")
-        return pieces
+        return pieces, self.progress.at_least()
 
     def project(self, basis: npt.ArrayLike) -> list[np.ndarray]:
         """Shadow of every piece on a line or plane: corners as of `Polyhedron.project`; basis of shape (n, 1 or 2)."""
-        return [p.polyhedron().project(basis) for p in self._whole("project")]
+        pieces, clock = self._whole("project")
+        return [p.polyhedron().project(basis, clock) for p in pieces]
 
     def slice(self, plane: Plane) -> list[Polyhedron]:
         """The part of every piece in an affine slice, as polyhedra in its coordinates; empty parts are left out."""
-        parts = [sliced(piece, plane) for piece in self._whole("slice")]
+        pieces, clock = self._whole("slice")
+        parts = [sliced(piece, plane, clock) for piece in pieces]
         return [part for part in parts if part is not None]
 
     def plot(self, plane: Plane | None = None) -> Any:
@@ -305,21 +324,29 @@ class Preimage:
             Without a plane and a bounded window where the preimage has not two inputs.
         """
         words = f"{self.question.target} at {self.question.layer}"
-        return picture(list(self.pieces(DRAWN)), plane, lambda: f"{words}: {self.standing}, {self.completeness}")
+        title = lambda: f"{words}: {self.standing}, {self.completeness}"  # noqa: E731  (known when all are found)
+        return picture(list(self.pieces(DRAWN)), plane, title, self.progress)
 
     def volume(self) -> float:
         """Volume in the union's own dimension: the sum over its pieces of that dimension (low dimension only)."""
-        pieces = self._whole("volume")
         top = self.dimension
-        return float(sum(p.polyhedron().volume() for p in pieces if p.dimension == top))
+        return float(sum(b.volume() for b, p in self._bodies("volume") if p.dimension == top))
 
     def vertices(self) -> np.ndarray:
         """Vertices of the pieces, each once, shape (k, n) (low dimension only)."""
-        return once([p.polyhedron().vertices() for p in self._whole("vertices")])
+        return once([body.vertices() for body, _ in self._bodies("vertices")])
 
     def rays(self) -> np.ndarray:
         """Extreme directions of the pieces, each once, shape (k, n) (low dimension only)."""
-        return once([p.polyhedron().rays() for p in self._whole("rays")])
+        return once([body.rays() for body, _ in self._bodies("rays")])
+
+    def _bodies(self, who: str) -> Iterator[tuple[Polyhedron, UnionPiece]]:
+        """All pieces as polyhedra, with what they rest on decided."""
+        pieces, clock = self._whole(who)
+        for piece in pieces:
+            body = piece.polyhedron()
+            body.facts.decide(clock)
+            yield body, piece
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """Draw n points, shape (n, variables), from the pieces of the largest dimension.
@@ -332,13 +359,15 @@ class Preimage:
         DataError
             When the union is empty or unbounded.
         """
-        pieces = [p for p in self._whole("sample") if p.dimension == self.dimension]
+        clock, top = self._whole("sample")[1], self.dimension
+        pieces = [p for p in self._found if p.dimension == top]
         if not all(p.is_bounded for p in pieces):
             raise DataError("sample: the preimage is unbounded, so it has no uniform distribution; give a domain.")
-        bodies = [p.polyhedron() for p in pieces]
-        weights = np.array([b.volume() for b in bodies]) if 0 < self.dimension <= 6 else np.ones(len(bodies))
+        bodies = [body for body, p in self._bodies("sample") if p.dimension == top]
+        weights = np.array([b.volume() for b in bodies]) if 0 < top <= 6 else np.ones(len(bodies))
         counts = np.random.default_rng(seed).multinomial(n, weights / weights.sum())
-        draws = [b.sample(int(k), seed + i) for i, (b, k) in enumerate(zip(bodies, counts, strict=True)) if k]
+        drawn = [(b, int(k), seed + i) for i, (b, k) in enumerate(zip(bodies, counts, strict=True)) if k]
+        draws = [b.sample(k, own, progress=clock) for b, k, own in drawn]
         return np.random.default_rng(seed + 1).permutation(np.concatenate(draws)) if draws else np.zeros((0, 0))
 
     # -- a record ----------------------------------------------------------------------------------------------------
@@ -368,18 +397,3 @@ class Preimage:
             self._end = result.completeness
             self._search.tally.nodes = result.counts.get("nodes", 0)
         return self
-
-
-def checked_box(domain: object, n: int) -> Box | None:
-    """A domain as a box of n variables; one with a single pair of sides holds for every variable."""
-    if domain is None:
-        return None
-    if isinstance(domain, Box) and domain.ambient == 1 != n:
-        domain = Box(np.full(n, domain.lower[0]), domain.upper[0])
-    if not isinstance(domain, Box):
-        raise ArgumentError(
-            f"domain is a {type(domain).__name__}; give a plica.Box, or restrict the network: net.on(slice_)."
-        )
-    if domain.ambient != n:
-        raise ShapeError(f"The domain has {domain.ambient} variables; the preimage lies in {n}.")
-    return domain

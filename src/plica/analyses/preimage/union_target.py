@@ -9,10 +9,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from plica.core.choice import Choice, Piecewise
+from plica.core.domain import Box
 from plica.core.exact.columns import Columns
 from plica.core.network import INPUT, Network
 from plica.core.search.bounds import tables
 from plica.core.search.conditions import Conditions, intervals
+from plica.errors import ArgumentError, ShapeError
 
 
 def levels(net: Network, layer: str, y: Columns, tolerance: Fraction = Fraction(0)) -> Conditions:
@@ -83,3 +85,18 @@ def wins(net: Network, layer: str, k: int) -> Conditions:
     rows = np.delete(np.eye(units), k, axis=0)
     rows[:, k] = -1.0
     return inside(layer, rows, np.zeros(units - 1), np.zeros((0, units)), np.zeros(0))
+
+
+def checked_box(domain: object, n: int) -> Box | None:
+    """A domain as a box of n variables; one with a single pair of sides holds for every variable."""
+    if domain is None:
+        return None
+    if isinstance(domain, Box) and domain.ambient == 1 != n:
+        domain = Box(np.full(n, domain.lower[0]), domain.upper[0])
+    if not isinstance(domain, Box):
+        raise ArgumentError(
+            f"domain is a {type(domain).__name__}; give a plica.Box, or restrict the network: net.on(slice_)."
+        )
+    if domain.ambient != n:
+        raise ShapeError(f"The domain has {domain.ambient} variables; the preimage lies in {n}.")
+    return domain

@@ -165,8 +165,8 @@ def _walk(block: Network, most: int, progress: Progress) -> Iterator[Piece]:
     while todo and len(seen) <= most:
         progress.check()
         piece = todo.pop()
-        for facet in piece.polyhedron().facets().rows:
-            beyond = piece.neighbour(int(facet))
+        for facet in piece.polyhedron().facets(progress).rows:
+            beyond = piece.neighbour(int(facet), progress=progress)
             key = beyond.pattern.keys()[0]
             if key not in seen:
                 seen.add(key)
@@ -186,7 +186,7 @@ def _preimages(tree: _Tree, pieces: list[Piece], domain: Polyhedron | None, prog
         progress.check()
         own: list[np.ndarray] = []
         for M, c, P in maps:
-            reached = [_reached(M, c, P, corner) for corner in corners]
+            reached = [_reached(M, c, P, corner, progress) for corner in corners]
             if all(r is not None for r in reached):
                 preimage = _preimage(M, c, P, corners, [r for r in reached if r is not None])
                 tree.border |= len(corners) == 1 and _on_border(P, preimage)
@@ -206,7 +206,7 @@ def _slack(*values: np.ndarray) -> float:
     return TOLERANCE * max(1.0, *(float(np.abs(v).max(initial=0.0)) for v in values))
 
 
-def _reached(M: np.ndarray, c: np.ndarray, P: Polyhedron, y: np.ndarray) -> np.ndarray | None:
+def _reached(M: np.ndarray, c: np.ndarray, P: Polyhedron, y: np.ndarray, progress: Progress) -> np.ndarray | None:
     """A point of the piece that is mapped to y, within the tolerance; None where there is none."""
     x = np.linalg.lstsq(M, y - c, rcond=None)[0]
     slack = _slack(x, y, c)
@@ -217,7 +217,8 @@ def _reached(M: np.ndarray, c: np.ndarray, P: Polyhedron, y: np.ndarray) -> np.n
     if np.linalg.matrix_rank(M) == M.shape[1]:
         return None
     eased = Polyhedron(np.vstack([P.G, M, -M]), np.concatenate([P.h + slack, y - c + slack, c - y + slack]))
-    return None if eased.is_empty() else eased.centre().point
+    eased.facts.decide(progress)
+    return None if eased.is_empty() else eased.centre(progress).point
 
 
 def _preimage(M: np.ndarray, c: np.ndarray, P: Polyhedron, corners: np.ndarray, reached: list) -> np.ndarray:

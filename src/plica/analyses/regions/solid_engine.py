@@ -160,8 +160,8 @@ class Engine:
         front = reach(front, stage)
         A, off = forms(front, stage, self.domain.size, projective=self.domain.projective)
         table = Forms(
-            A, off, self.domain.size, stage.first + stage.unit, stage.step, stage.start, stage.position, index,
-            stage.binary,
+            np.ascontiguousarray(A), np.ascontiguousarray(off), self.domain.size, stage.first + stage.unit, stage.step,
+            stage.start, stage.position, index, stage.binary,
         )  # fmt: skip
         if last and stage.binary and not self.build and not cells.at[:, 0].any():
             self._count_last(index, cells, table)

@@ -224,7 +224,7 @@ class RowSearch:
         rows = [*self.sides, *(self.line(name, cell.branches) for name in cell.rows + added)]
         matrix = [[-v for v in row] for row in rows] + [[0] * self.d + [-1]]
         try:
-            found = partition_of_integers(fmpz_mat(matrix), fmpz_mat(0, self.d + 1))
+            found = partition_of_integers(fmpz_mat(matrix), fmpz_mat(0, self.d + 1), self.progress)
         except SolverError:
             self.undecided += 1
             return None
@@ -241,7 +241,8 @@ class RowSearch:
         goal = self.line(added, cell.branches)
         table, aim = np.array([_floats(r) for r in rows]).reshape(-1, self.d + 1), np.array(_floats(goal))
         try:
-            best = linear_program(-aim[:-1], -table[:, :-1], table[:, -1], bounds=(self.box.lower, self.box.upper))
+            sides = self.box.lower, self.box.upper
+            best = linear_program(-aim[:-1], -table[:, :-1], table[:, -1], bounds=sides, progress=self.progress)
         except SolverError:
             return False, None
         if best.status != "optimal":

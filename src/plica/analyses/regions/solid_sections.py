@@ -18,7 +18,7 @@ from plica.analyses.regions import solid_arithmetic as _arithmetic
 FAST, SAFE, UNIT, TINY = _arithmetic.FAST, _arithmetic.SAFE, _arithmetic.UNIT, _arithmetic.TINY
 fetch, lowest, ones = _arithmetic.fetch, _arithmetic.lowest, _arithmetic.ones
 solve, value, weights = _arithmetic.solve, _arithmetic.value, _arithmetic.weights
-PART = FAST | {"forceinline": True}  # calls with so many arrays cost more than what they do
+PART = FAST | {"inline": "always"}  # calls with so many arrays cost more than what they do
 DOUBT, GROW = -1, -2
 
 
@@ -118,7 +118,7 @@ def _refine(lv, room, cells, forms, where, v):
 def _start(lv, room, cells, forms, cell):
     """Put a cell at level 0, with the forms that cut it; False when a sign is in doubt."""
     first, last = cells.vptr[cell], cells.vptr[cell + 1]
-    kept = 0
+    kept, level = 0, np.int64(0)
     for f in range(forms.A.shape[1]):
         above, below, sure = False, False, True
         for v in range(first, last):
@@ -132,8 +132,8 @@ def _start(lv, room, cells, forms, cell):
     lv.columns[0], lv.vertices[0] = kept, last - first
     for v in range(first, last):
         lv.T[0, v - first] = cells.T[v]
-        sure = _values(lv, 0, v - first, cells.X[v], cells.err[v])
-        if not (sure or _refine(lv, room, cells, forms, (cell, 0), v - first)):
+        sure = _values(lv, level, v - first, cells.X[v], cells.err[v])
+        if not (sure or _refine(lv, room, cells, forms, (cell, level), v - first)):
             return False
     return True
 
@@ -258,7 +258,7 @@ def _count(lv, room, cells, forms, cell):
     _scale_forms(lv, forms, cell)
     if not _start(lv, room, cells, forms, cell):
         return DOUBT
-    total, level, fresh = 0, 0, True
+    total, level, fresh = 0, np.int64(0), True  # a literal level would compile what reads it a second time
     while level >= 0:
         if fresh:
             _activate(lv, level)

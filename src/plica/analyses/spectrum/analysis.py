@@ -269,7 +269,7 @@ def _result(question: Question, rows: list[Row], state: Completeness, seconds: f
     count, net = len(question.names), question.net
     units = np.array([math.prod(net.shape_of(name)) for name in question.names], dtype=np.int64)
     inputs = int(question.chosen.sum())
-    corners = np.nonzero(question.chosen.reshape(net.input_shape))
+    corners = np.nonzero(question.chosen.reshape(net.input_shape or (1,)))
 
     def table(name: str, kind: type) -> np.ndarray:
         return np.array([getattr(row, name) for row in rows], dtype=kind).reshape(len(rows), count)

@@ -15,7 +15,7 @@ from plica.core.polyhedron.corners import FacetRows
 from plica.core.polyhedron.decide import Decision, Facts
 from plica.core.polyhedron.extent import Centre, Support
 from plica.core.polyhedron.membership import contains
-from plica.core.progress import DEFAULT_BYTES, refuse_above
+from plica.core.progress import DEFAULT_BYTES, Progress, refuse_above
 from plica.core.solve import Matrix, NearestPoint, nearest_point
 from plica.errors import ArgumentError, DataError, ShapeError
 
@@ -142,12 +142,14 @@ class Polyhedron:
 
     # --- how far it reaches ---------------------------------------------------------------------------
 
-    def support(self, direction: npt.ArrayLike) -> Support:
+    def support(self, direction: npt.ArrayLike, progress: Progress | None = None) -> Support:
         """Largest value of ``direction.x``, with a point where it is attained.
 
         Parameters
         ----------
         direction : ndarray, shape (n,)
+        progress : Progress, optional
+            Its seconds; `BudgetReached` when they end, here and in the questions below.
 
         Returns
         -------
@@ -158,9 +160,9 @@ class Polyhedron:
         c = np.asarray(direction, dtype=np.float64)
         if c.shape != (self.ambient,) or not np.isfinite(c).all():
             raise ShapeError(f"support: the direction has shape {c.shape}; it must be {self.ambient} finite numbers.")
-        return extent.support(self.facts, c)
+        return extent.support(self.facts, c, progress or Progress())
 
-    def bounding_box(self) -> tuple[np.ndarray, np.ndarray]:
+    def bounding_box(self, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Smallest box around the polyhedron as (lower, upper), with infinite entries where it is unbounded.
 
         Notes
@@ -172,10 +174,10 @@ class Polyhedron:
         DataError
             When the polyhedron is empty.
         """
-        self._require_points("bounding_box")
-        return extent.bounding_box(self.facts)
+        clock = self._require_points("bounding_box", progress)
+        return extent.bounding_box(self.facts, clock)
 
-    def centre(self) -> Centre:
+    def centre(self, progress: Progress | None = None) -> Centre:
         """Centre and radius of a largest ball inside, measured in the affine hull.
 
         Raises
@@ -183,12 +185,12 @@ class Polyhedron:
         DataError
             When the polyhedron is empty.
         """
-        self._require_points("centre")
-        return extent.centre(self.facts)
+        clock = self._require_points("centre", progress)
+        return extent.centre(self.facts, clock)
 
-    def nearest(self, target: npt.ArrayLike) -> NearestPoint:
+    def nearest(self, target: npt.ArrayLike, progress: Progress | None = None) -> NearestPoint:
         """Euclidean projection of `target`, shape (n,); see `plica.core.solve.nearest_point`."""
-        return nearest_point(np.asarray(target, dtype=np.float64), self.G, self.h, self.E, self.e)
+        return nearest_point(np.asarray(target, dtype=np.float64), self.G, self.h, self.E, self.e, progress=progress)
 
     # --- corners, volume, samples ---------------------------------------------------------------------
 
@@ -211,7 +213,7 @@ class Polyhedron:
         """Extreme recession directions, shape (k, n), largest entry 1; none when the polyhedron contains a line."""
         return corners.rays(self.facts, max_vertices)
 
-    def facets(self) -> FacetRows:
+    def facets(self, progress: Progress | None = None) -> FacetRows:
         """Rows of G that define the facets: no other row follows from the rest.
 
         Implied equalities are no facets; of rows that define the same facet the lowest index is named. An empty
@@ -223,7 +225,7 @@ class Polyhedron:
             ``(rows, standing)``: decided exactly row by row while rows^2 x variables is at most 2 million, else
             NUMERICAL by daqp's reduction.
         """
-        return corners.facets(self.facts)
+        return corners.facets(self.facts, progress or Progress())
 
     def volume(self, *, max_vertices: int = 20_000) -> float:
         """Volume in the polyhedron's own dimension: length, area ...; 1 for a single point, 0 when empty.
@@ -234,7 +236,9 @@ class Polyhedron:
         """
         return corners.volume(self.facts, max_vertices)
 
-    def sample(self, n: int, seed: int = 0, *, steps: int | None = None) -> np.ndarray:
+    def sample(
+        self, n: int, seed: int = 0, *, steps: int | None = None, progress: Progress | None = None
+    ) -> np.ndarray:
         """Draw n points, uniform on the polyhedron inside its affine hull, by hit-and-run.
 
         Parameters
@@ -243,6 +247,8 @@ class Polyhedron:
         seed : int
         steps : int, optional
             Steps before a point is used; 20 + 10 times the dimension by default. More is closer to uniform.
+        progress : Progress, optional
+            Its seconds, for what is decided before the first step.
 
         Returns
         -------
@@ -254,12 +260,13 @@ class Polyhedron:
         DataError
             When the polyhedron is empty or unbounded.
         """
-        self._require_points("sample")
+        clock = self._require_points("sample", progress)
+        self.facts.decide(clock, bounded=True)
         if not self.is_bounded():
             raise DataError("sample: the polyhedron is unbounded, so it has no uniform distribution; add a box.")
-        return walk.sample(self.facts, n, seed, steps)
+        return walk.sample(self.facts, n, seed, steps, clock)
 
-    def project(self, basis: npt.ArrayLike) -> np.ndarray:
+    def project(self, basis: npt.ArrayLike, progress: Progress | None = None) -> np.ndarray:
         """Corners of the shadow {basis' x : x in the polyhedron} on a line or a plane.
 
         Parameters
@@ -284,12 +291,12 @@ class Polyhedron:
         basis = np.asarray(basis, dtype=np.float64)
         if basis.ndim != 2 or len(basis) != self.ambient or basis.shape[1] not in (1, 2):
             raise ShapeError(f"project: basis has shape {basis.shape}; it must be ({self.ambient}, 1 or 2).")
-        self._require_points("project")
-        return walk.project(self._bounded_support, basis)
+        clock = self._require_points("project", progress)
+        return walk.project(lambda direction: self._bounded_support(direction, clock), basis)
 
-    def _bounded_support(self, direction: np.ndarray) -> Support:
+    def _bounded_support(self, direction: np.ndarray, progress: Progress) -> Support:
         """Support, refused where it is infinite."""
-        found = extent.support(self.facts, direction, prove=False)
+        found = extent.support(self.facts, direction, progress, prove=False)
         if not np.isfinite(found.value):
             raise DataError("project: the shadow is unbounded; intersect the polyhedron with a box first.")
         return found
@@ -336,10 +343,13 @@ class Polyhedron:
         """Show the sizes; decisions are not made for a picture."""
         return f"<code>{self!r}</code>"
 
-    def _require_points(self, who: str) -> None:
-        """Refuse an empty polyhedron."""
+    def _require_points(self, who: str, progress: Progress | None) -> Progress:
+        """Refuse an empty polyhedron; the budget, which that is part of."""
+        progress = progress or Progress()
+        self.facts.decide(progress)
         if self.is_empty():
             raise DataError(f"{who}: the polyhedron is empty. Ask is_empty() first; its witness says why.")
+        return progress
 
 
 def _matrix(A: Any, name: str) -> np.ndarray:

@@ -188,8 +188,8 @@ def _search_by_lp(M: np.ndarray, N: np.ndarray, progress: Progress) -> Guess | N
     tight = sp.hstack([sp.csr_array(N), sp.csr_array((len(N), m))])
     lower, upper = np.concatenate([np.full(n, -np.inf), np.zeros(m)]), np.concatenate([np.full(n, np.inf), np.ones(m)])
     cost = np.concatenate([np.zeros(n), -np.ones(m)])
-    sides, seconds = (lower, upper), progress.seconds_left
-    best = linear_program(cost, slack, np.zeros(m), tight, np.zeros(len(N)), bounds=sides, max_seconds=seconds)
+    sides = lower, upper
+    best = linear_program(cost, slack, np.zeros(m), tight, np.zeros(len(N)), bounds=sides, progress=progress)
     if best.status != "optimal":
         return None
     return best.x[n:] < 0.5, best.x[:n], best.dual, best.equality_dual

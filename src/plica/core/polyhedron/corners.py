@@ -17,6 +17,7 @@ from plica.core.exact.integers import null_space, particular, pivots, row_intege
 from plica.core.polyhedron.cone import partition
 from plica.core.polyhedron.decide import Facts
 from plica.core.polyhedron.extent import hull_basis
+from plica.core.progress import Progress
 from plica.core.result import Standing
 from plica.errors import BudgetReached, SolverError
 
@@ -218,8 +219,9 @@ def rays(facts: Facts, max_vertices: int) -> np.ndarray:
 # --- facets ---------------------------------------------------------------------------------------
 
 
-def facets(facts: Facts) -> FacetRows:
+def facets(facts: Facts, progress: Progress) -> FacetRows:
     """Irredundant rows; see `Polyhedron.facets`."""
+    facts.decide(progress)
     kept = np.flatnonzero(~facts.implied)
     if facts.empty or int(facts.dimension) == 0 or not len(kept):
         return FacetRows(np.zeros(0, dtype=np.int64), Standing.CERTIFIED)
@@ -233,14 +235,14 @@ def facets(facts: Facts) -> FacetRows:
     # From the last row to the first, so that of rows that say the same the lowest index stays.
     for i in reversed(kept.tolist()):
         others = [k for k in left if k != i]
-        if _is_spare(np.vstack([rows[others], ahead]), -rows[i], equal):
+        if _is_spare(np.vstack([rows[others], ahead]), -rows[i], equal, progress):
             left = others
     return FacetRows(np.array(left, dtype=np.int64), Standing.CERTIFIED)
 
 
-def _is_spare(others: np.ndarray, flipped: np.ndarray, equal: np.ndarray) -> bool:
+def _is_spare(others: np.ndarray, flipped: np.ndarray, equal: np.ndarray, progress: Progress) -> bool:
     """Whether a row follows from the others: its flip and the others have no strict point in the affine hull."""
-    return bool(partition(np.vstack([others, flipped]), equal).implied.any())
+    return bool(partition(np.vstack([others, flipped]), equal, progress).implied.any())
 
 
 def _facets_in_floats(facts: Facts, kept: np.ndarray) -> np.ndarray:

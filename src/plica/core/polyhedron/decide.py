@@ -12,6 +12,7 @@ from flint import fmpz, fmpz_mat
 
 from plica.core.exact.integers import fractions, null_space, rank, row_integers, scaled_rows, stack
 from plica.core.polyhedron.cone import Partition, partition
+from plica.core.progress import Progress
 from plica.core.result import Standing
 
 
@@ -64,10 +65,25 @@ class Facts:
     @cached_property
     def lifted(self) -> Partition:
         """Partition of the cone over the polyhedron, {(x, t) : G x <= h t, E x = e t, t >= 0}; the last row is t."""
+        return self._lift(Progress())
+
+    def decide(self, progress: Progress, *, bounded: bool = False) -> None:
+        """Decide what emptiness, dimension and implied rows rest on within a budget, and boundedness; kept.
+
+        Raises
+        ------
+        SolverError, BudgetReached
+        """
+        if "lifted" not in self.__dict__:
+            self.__dict__["lifted"] = self._lift(progress)
+        if bounded and "recession" not in self.__dict__ and not _boxed(self.G):
+            self.__dict__["recession"] = partition(self.G, self.E, progress)
+
+    def _lift(self, progress: Progress) -> Partition:
         m, n = self.G.shape
         last = np.concatenate([np.zeros(n), [-1.0]])
         M = np.vstack([np.column_stack([self.G, -self.h]).reshape(m, n + 1), last])
-        return partition(M, np.column_stack([self.E, -self.e]).reshape(len(self.e), n + 1))
+        return partition(M, np.column_stack([self.E, -self.e]).reshape(len(self.e), n + 1), progress)
 
     @cached_property
     def recession(self) -> Partition:

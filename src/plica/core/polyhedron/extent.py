@@ -10,6 +10,7 @@ import numpy as np
 from plica.core.exact.integers import dot_signs, proves_at_most, residual, solve_near
 from plica.core.polyhedron.cone import partition
 from plica.core.polyhedron.decide import Facts
+from plica.core.progress import Progress
 from plica.core.result import Standing
 from plica.core.solve import linear_program
 from plica.errors import SolverError
@@ -49,30 +50,31 @@ class Centre(NamedTuple):
     radius: float
 
 
-def support(facts: Facts, direction: np.ndarray, *, prove: bool = True) -> Support:
+def support(facts: Facts, direction: np.ndarray, progress: Progress, *, prove: bool = True) -> Support:
     """Maximise ``direction.x``; see `Polyhedron.support`."""
     G, h, E, e = facts.G, facts.h, facts.E, facts.e
     nowhere = np.full(G.shape[1], np.nan)
+    facts.decide(progress)
     if facts.empty:
         return Support(-np.inf, nowhere, Standing.CERTIFIED)
-    best = linear_program(-direction, G, h, E, e)
+    best = linear_program(-direction, G, h, E, e, progress=progress)
     if best.status == "optimal":
         small = prove and (len(h) + len(e)) * G.shape[1] <= EXACT_AT_MOST
         proven = _prove(facts, direction, best.x, best.dual, best.equality_dual) if small else None
         if proven is not None:
             return proven
-        if not small or not _escapes(facts, direction):
+        if not small or not _escapes(facts, direction, progress):
             return Support(-best.value, best.x, Standing.NUMERICAL)
-    elif not _escapes(facts, direction):
+    elif not _escapes(facts, direction, progress):
         raise SolverError(
             f"HiGHS calls this linear program {best.status}, exact arithmetic does not; scale the rows alike."
         )
     return Support(np.inf, nowhere, Standing.CERTIFIED)
 
 
-def _escapes(facts: Facts, direction: np.ndarray) -> bool:
+def _escapes(facts: Facts, direction: np.ndarray, progress: Progress) -> bool:
     """Whether ``direction.d > 0`` for some recession direction d, exactly."""
-    rising = partition(np.vstack([facts.G, -direction]), facts.E)
+    rising = partition(np.vstack([facts.G, -direction]), facts.E, progress)
     return not rising.implied[-1]
 
 
@@ -94,12 +96,12 @@ def _prove(facts: Facts, c: np.ndarray, x: np.ndarray, y: np.ndarray, mu: np.nda
     return Support(float(value), np.array([float(v) for v in point]), Standing.CERTIFIED)
 
 
-def bounding_box(facts: Facts) -> tuple[np.ndarray, np.ndarray]:
+def bounding_box(facts: Facts, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
     """Smallest box around the polyhedron; see `Polyhedron.bounding_box`."""
     n = facts.G.shape[1]
     unit = np.eye(n)
-    lower = np.array([-support(facts, -unit[i]).value for i in range(n)])
-    upper = np.array([support(facts, unit[i]).value for i in range(n)])
+    lower = np.array([-support(facts, -unit[i], progress).value for i in range(n)])
+    upper = np.array([support(facts, unit[i], progress).value for i in range(n)])
     return lower, upper
 
 
@@ -113,12 +115,13 @@ def hull_basis(facts: Facts) -> np.ndarray:
     return np.linalg.svd(rows / np.where(length > 0, length, 1.0))[2][n - d :].T
 
 
-def centre(facts: Facts) -> Centre:
+def centre(facts: Facts, progress: Progress) -> Centre:
     """Chebyshev centre inside the affine hull; see `Polyhedron.centre`.
 
     The linear program is shifted to an exact interior point and scaled by its distance to the rows, so that slabs of
     any width look alike to the solver; when that distance proves much too small, once more from the point found.
     """
+    facts.decide(progress)
     start = facts.inner_point
     found = Centre(np.array([float(v) for v in start]), 0.0)
     if int(facts.dimension) == 0:
@@ -133,14 +136,16 @@ def centre(facts: Facts) -> Centre:
     slack = residual(G, list(start), h) / length
     for _ in range(2):
         unit, before = float(slack.min()), found
-        found, _ = largest_ball(before, (G @ basis) / length[:, None], slack, basis)
+        found, _ = largest_ball(before, (G @ basis) / length[:, None], slack, basis, progress)
         slack = residual(G, found.point, h) / length
         if not unit < 1e-3 * found.radius < np.inf or slack.min() <= unit:
             return found
     return found
 
 
-def largest_ball(start: Centre, rows: np.ndarray, slack: np.ndarray, basis: np.ndarray) -> tuple[Centre, np.ndarray]:
+def largest_ball(
+    start: Centre, rows: np.ndarray, slack: np.ndarray, basis: np.ndarray, progress: Progress
+) -> tuple[Centre, np.ndarray]:
     """Largest ball, in units of the start's distance to the nearest row; `rows` have length 1 in the hull.
 
     Also returns the multipliers of the rows: positive ones belong to rows between which the ball is stuck.
@@ -150,7 +155,8 @@ def largest_ball(start: Centre, rows: np.ndarray, slack: np.ndarray, basis: np.n
         return Centre(start.point, unit), (slack <= unit).astype(np.float64)
     d = basis.shape[1]
     cost = np.concatenate([np.zeros(d), [-1.0]])
-    best = linear_program(cost, np.column_stack([rows, np.ones(len(rows))]), np.minimum(slack / unit, 1e15))
+    room = np.minimum(slack / unit, 1e15)
+    best = linear_program(cost, np.column_stack([rows, np.ones(len(rows))]), room, progress=progress)
     if best.status != "optimal":
         return Centre(start.point, np.inf), np.zeros(len(rows))
     return Centre(start.point + basis @ best.x[:d] * unit, float(best.x[d] * unit)), best.dual

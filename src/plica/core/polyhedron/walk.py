@@ -10,20 +10,21 @@ import scipy.linalg
 from plica.core.exact.integers import residual
 from plica.core.polyhedron.decide import Facts
 from plica.core.polyhedron.extent import Centre, Support, centre, hull_basis, largest_ball
+from plica.core.progress import Progress
 from plica.errors import SolverError
 
 CHAINS = 256  # samples that are drawn side by side
 RESOLUTION = 1e-13  # widths below this share of the coordinates are treated as zero
 
 
-def sample(facts: Facts, n: int, seed: int, steps: int | None) -> np.ndarray:
+def sample(facts: Facts, n: int, seed: int, steps: int | None, progress: Progress) -> np.ndarray:
     """Draw points from a bounded polyhedron with points; see `Polyhedron.sample`."""
-    start = centre(facts).point
+    start = centre(facts, progress).point
     d = int(facts.dimension)
     if d == 0 or n == 0:
         return np.tile(start, (n, 1))
     G, h = facts.G[~facts.implied], facts.h[~facts.implied]
-    start, basis, rows, slack = _thick_part(G, h, start, hull_basis(facts))
+    start, basis, rows, slack = _thick_part(G, h, start, hull_basis(facts), progress)
     if not basis.shape[1]:
         return np.tile(start, (n, 1))
     middle, stretch = _analytic_centre(rows / slack[:, None])  # around the start the polyhedron is rows u <= 1
@@ -32,7 +33,7 @@ def sample(facts: Facts, n: int, seed: int, steps: int | None) -> np.ndarray:
 
 
 def _thick_part(
-    G: np.ndarray, h: np.ndarray, start: np.ndarray, basis: np.ndarray
+    G: np.ndarray, h: np.ndarray, start: np.ndarray, basis: np.ndarray, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Centre, basis, unit rows and slacks without the directions in which floats cannot tell points apart.
 
@@ -48,7 +49,7 @@ def _thick_part(
         slack = np.maximum(residual(G[moving], start, h[moving]) / length[moving], 1e-3 * spacing)
         if not basis.shape[1]:
             return start, basis, rows, slack
-        ball, multipliers = largest_ball(Centre(start, 0.0), rows, slack, basis)
+        ball, multipliers = largest_ball(Centre(start, 0.0), rows, slack, basis, progress)
         if ball.radius > spacing:
             slack = np.maximum(residual(G[moving], ball.point, h[moving]) / length[moving], 1e-3 * spacing)
             return ball.point, basis, rows, slack

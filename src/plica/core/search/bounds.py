@@ -14,10 +14,12 @@ import numpy as np
 from plica.core.choice import Choice, MaxOver, Piecewise
 from plica.core.exact.floats import UNIT, gamma
 from plica.core.network import INPUT
+from plica.core.progress import Progress
 from plica.core.search.blocks import Blocks, Rows
 
 TINY = 1e-300
 MOST_ENTRIES = 30_000_000  # of a matrix of linear bounds; larger layers keep their intervals
+AT_ONCE = 2_000_000  # entries that are pulled back in one step, between two looks at the clock
 Taken = dict[str, np.ndarray]  # flat branches of every choice, -1 where undecided
 
 
@@ -42,7 +44,13 @@ class Bounds:
 
 
 def bound(
-    graph: Blocks, low: np.ndarray, high: np.ndarray, taken: Taken | None = None, *, linear: bool = True
+    graph: Blocks,
+    low: np.ndarray,
+    high: np.ndarray,
+    taken: Taken | None = None,
+    *,
+    linear: bool = True,
+    progress: Progress | None = None,
 ) -> Bounds:
     """Bounds over the box [low, high] of the input, under the branches taken.
 
@@ -51,27 +59,30 @@ def bound(
     linear : bool
         Whether to pull linear bounds back to the box (a bounded box only), which costs a product of matrices for every
         pair of layers.
+    progress : Progress, optional
+        Its seconds; `BudgetReached` when they end.
 
     Notes
     -----
     RIGOROUS.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # `outward` opens what overflows
-        return _bound(graph, low, high, taken, linear)
+        return _bound(graph, (low, high), taken, linear, progress or Progress())
 
 
 def _bound(
-    graph: Blocks, low: np.ndarray, high: np.ndarray, taken: dict[str, np.ndarray] | None, linear: bool
+    graph: Blocks, box: tuple[np.ndarray, np.ndarray], taken: Taken | None, linear: bool, progress: Progress
 ) -> Bounds:
-    columns = graph.columns
+    columns, (low, high) = graph.columns, box
     known = Bounds(np.full(columns, -np.inf), np.full(columns, np.inf), {}, {})
     known.low[graph.spans[INPUT]], known.high[graph.spans[INPUT]] = low, high
     linear = linear and bool(np.isfinite(low).all() and np.isfinite(high).all())
     lines: dict[str, Lines] = {}
     for name, rows in graph.rows.items():
+        progress.check()
         least, most = _interval(rows, known)
         if linear and lines and rows.matrix.shape[0] * columns <= MOST_ENTRIES:
-            better = _pulled_back(graph, known, lines, rows, slice(None))
+            better = _pulled_back(graph, known, lines, rows, progress)
             least, most = np.maximum(least, better[0]), np.minimum(most, better[1])
         if name in graph.spans:
             op = graph.network[name].op
@@ -257,9 +268,20 @@ def _relax_max(op: MaxOver, below: np.ndarray, above: np.ndarray, branches: np.n
 
 
 def _pulled_back(
-    graph: Blocks, known: Bounds, lines: dict[str, Lines], rows: Rows, units: slice
+    graph: Blocks, known: Bounds, lines: dict[str, Lines], rows: Rows, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bounds of affine rows by lines of the choices, over the box of the input."""
+    count, step = len(rows.offset), max(1, AT_ONCE // graph.columns)
+    parts = []
+    for start in range(0, max(count, 1), step):
+        progress.check()
+        parts.append(_some_pulled_back(graph, known, lines, rows, slice(start, min(start + step, count))))
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+def _some_pulled_back(
+    graph: Blocks, known: Bounds, lines: dict[str, Lines], rows: Rows, units: slice
+) -> tuple[np.ndarray, np.ndarray]:
     f, shift, lost = forms_back(graph, known, lines, rows, units)
     span = graph.spans[INPUT]
     least, most = known.low[span], known.high[span]
@@ -267,7 +289,7 @@ def _pulled_back(
     size = np.maximum(np.abs(least), np.abs(most))
     lost = lost + gamma(f.shape[1] + 8) * (np.abs(f) @ size + np.abs(shift))
     lower = value - lost * (1 + 1e-9) - TINY
-    k = len(rows.offset[units])
+    k = len(lower) // 2
     return outward(lower[:k], -lower[k:])
 
 
@@ -286,8 +308,8 @@ def forms_back(
     size = np.maximum(np.abs(known.low), np.abs(known.high))
     size = np.where(np.isfinite(size), size, 0.0)  # columns of later choices; nothing reads them yet
     forms = np.vstack([matrix, -matrix])
-    shift = np.concatenate([rows.offset, -rows.offset])
-    lost = np.tile(_lost(rows, size), 2)
+    shift = np.concatenate([rows.offset[units], -rows.offset[units]])
+    lost = np.tile(_lost(rows, size)[units], 2)
     for name in reversed(list(lines)):
         span, line = graph.spans[name], lines[name]
         w = forms[:, span]

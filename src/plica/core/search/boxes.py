@@ -86,12 +86,12 @@ def by_boxes(search: Search) -> Iterator[Found]:
 def _cut(search: Search, part: Part) -> tuple[Part, Bounds, HalfSpaces] | None:
     """The part cut down as long as that helps, its bounds and half-spaces; None when it is proven empty."""
     while True:
-        known = bound(search.graph, part.low, part.high)
+        known = bound(search.graph, part.low, part.high, progress=search.progress)
         if not known.feasible or not search.conditions.possible(known.below[FINAL], known.above[FINAL]):
             return None
         half = half_spaces(search.graph, known, search.conditions)
         sides = swept(half, part.low, part.high)
-        sides = None if sides is None else pressed(half, *sides)
+        sides = None if sides is None else pressed(half, *sides, search.progress)
         if sides is None:
             return None
         kept = _ratio(part, *sides)

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from plica.core.choice import Choice
 from plica.core.exact.floats import gamma
 from plica.core.network import INPUT
+from plica.core.progress import Progress
 from plica.core.search.blocks import FINAL, Blocks
 from plica.core.search.bounds import TINY, Bounds, forms_back, relax
 from plica.core.search.conditions import Conditions
@@ -89,14 +90,21 @@ def swept(half: HalfSpaces, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarr
     return low, high
 
 
-def pressed(half: HalfSpaces, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The smallest box around the box's part inside all half-spaces, proven; None when there is none."""
+def pressed(
+    half: HalfSpaces, low: np.ndarray, high: np.ndarray, progress: Progress
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The smallest box around the box's part inside all half-spaces, proven; None when there is none.
+
+    Raises
+    ------
+    BudgetReached
+    """
     n = len(low)
     loose = np.maximum(half.rows, 0) @ high + np.minimum(half.rows, 0) @ low > half.level
     if not loose.any():
         return low, high
-    infinite = np.full(int(loose.sum()), -np.inf)
-    program = WarmProgram(np.zeros(n), sp.csr_array(half.rows[loose]), (low, high), (infinite, half.level[loose]))
+    sides = np.full(int(loose.sum()), -np.inf), half.level[loose]
+    program = WarmProgram(np.zeros(n), sp.csr_array(half.rows[loose]), (low, high), sides, progress=progress)
     low, high = low.copy(), high.copy()
     for j in range(n):
         for sign in (1.0, -1.0):

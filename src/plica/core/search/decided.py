@@ -55,13 +55,25 @@ class ExactPiece:
         return partition_of_integers(self.below, self.equal)
 
     def prove(self, progress: Progress) -> None:
-        """Decide now, within a budget; later questions have the answer.
+        """Decide now, within a budget, unless it is decided; later questions have the answer.
 
         Raises
         ------
         SolverError, BudgetReached
         """
-        self.__dict__["proof"] = partition_of_integers(self.below, self.equal, progress)
+        if "proof" not in self.__dict__:
+            self.__dict__["proof"] = partition_of_integers(self.below, self.equal, progress)
+
+    def describe(self, progress: Progress) -> None:
+        """Decide now what `dimension` and `is_bounded` rest on, within a budget; what is known is kept.
+
+        Raises
+        ------
+        SolverError, BudgetReached
+        """
+        self.prove(progress)
+        if "is_bounded" not in self.__dict__:
+            self.__dict__["is_bounded"] = self._bounded(progress)
 
     @property
     def is_empty(self) -> bool:
@@ -87,12 +99,17 @@ class ExactPiece:
     @cached_property
     def is_bounded(self) -> bool:
         """Whether no ray lies in the closed piece."""
+        return self._bounded(Progress())
+
+    def _bounded(self, progress: Progress) -> bool:
         if self.boxed or self.dimension == 0:
             return True
         n = self.below.ncols() - 1
         rows = select(self.below, range(self.below.nrows() - 1), range(n))
         equalities = select(self.equal, range(self.equal.nrows()), range(n))
-        return bool(partition_of_integers(rows, equalities).implied.all()) and rank(stack(equalities, rows)) == n
+        return (
+            bool(partition_of_integers(rows, equalities, progress).implied.all()) and rank(stack(equalities, rows)) == n
+        )
 
     def rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """G, h, E, e as floats: independent equations, and inequalities that are not implied; rounded once.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -10,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from plica.core.progress import Progress
 from plica.core.search.bounds import Taken
 from plica.core.search.decided import ExactPiece
 from plica.errors import SolverError
@@ -32,7 +32,7 @@ class Found:
     measured : int, optional
         Dimension of the closed piece, where the proof gives it.
     measure : callable, optional
-        Finds the dimension out in so many seconds; None when that fails.
+        Finds the dimension out within a budget; None when that fails.
     close : callable, optional
         Floats near an exact point, of which a proof says that it exists.
     settle : callable, optional
@@ -43,7 +43,7 @@ class Found:
     given: Point | None = None
     piece: ExactPiece | None = None
     measured: int | None = None
-    measure: Callable[[float], int | None] | None = field(default=None, repr=False)
+    measure: Callable[[Progress], int | None] | None = field(default=None, repr=False)
     close: Callable[[], np.ndarray] | None = field(default=None, repr=False)
     settle: Callable[[np.ndarray], Point | None] | None = field(default=None, repr=False)
 
@@ -55,18 +55,16 @@ class Found:
     @cached_property
     def dimension(self) -> int | None:
         """Dimension of the closed piece, proven; None where it is not."""
-        return self.measured if self.measured is not None or self.measure is None else self.measure(np.inf)
+        return self._dimension(Progress())
 
-    def measures(self, seconds: float) -> bool:
-        """Find the dimension out; False where the time ended before it was known, or known not to be found."""
-        if "dimension" in self.__dict__ or self.measured is not None or self.measure is None:
-            return True
-        stop = time.monotonic() + seconds
-        found = self.measure(seconds)
-        if found is None and time.monotonic() >= stop:
-            return False
-        self.__dict__["dimension"] = found
-        return True
+    def dimension_within(self, progress: Progress) -> int | None:
+        """The dimension, found out within a budget and kept; `BudgetReached` when that ends first."""
+        if "dimension" not in self.__dict__:
+            self.__dict__["dimension"] = self._dimension(progress)
+        return self.dimension
+
+    def _dimension(self, progress: Progress) -> int | None:
+        return self.measured if self.measured is not None or self.measure is None else self.measure(progress)
 
     @cached_property
     def near(self) -> np.ndarray:

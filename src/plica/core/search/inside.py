@@ -17,6 +17,7 @@ import scipy.sparse as sp
 from plica.core.choice import Choice, MaxOver, Piecewise
 from plica.core.exact.floats import gamma, smallest_singular_value, solution_radius
 from plica.core.network import INPUT
+from plica.core.progress import Progress
 from plica.core.search.blocks import FINAL, Blocks, Rows
 from plica.core.search.bounds import TINY, Taken, tables
 from plica.core.search.conditions import Conditions
@@ -55,12 +56,20 @@ class Inside:
     dimension: int | None
 
 
-def affine_values(graph: Blocks, branches: Taken) -> dict[str, Affine]:
-    """What every choice reads, and the value, as affine functions of the input under a whole pattern."""
+def affine_values(graph: Blocks, branches: Taken, progress: Progress | None = None) -> dict[str, Affine]:
+    """What every choice reads, and the value, as affine functions of the input under a whole pattern.
+
+    Raises
+    ------
+    BudgetReached
+        When the time is up between two choices.
+    """
+    progress = progress or Progress()
     n = graph.spans[INPUT].stop
     out: dict[str, Affine] = {}
     sources: dict[str, Affine] = {}
     for name, rows in graph.rows.items():
+        progress.check()
         out[name] = _compose(graph, rows, sources, n)
         if name in graph.spans:
             sources[name] = _chosen(graph, name, branches[name], out[name])

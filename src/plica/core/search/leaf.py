@@ -17,7 +17,7 @@ from plica.core.search.bounds import Taken, tables
 from plica.core.search.conditions import Conditions
 from plica.core.search.decided import exact_piece
 from plica.core.search.found import Found
-from plica.core.search.inside import proven_point
+from plica.core.search.inside import affine_values, proven_point
 from plica.core.search.leaf_program import PatternProgram, pattern_program
 from plica.core.search.point import exact_point
 from plica.core.search.reduced import Reduced
@@ -84,7 +84,7 @@ class Leaves:
 
     def _boxed(self, branches: Taken) -> Found | bool | None:
         """By programs in the input's own variables."""
-        program = pattern_program(self.graph, branches, self.conditions, self.box)
+        program = pattern_program(self.graph, branches, self.conditions, self.box, self.progress)
         for start in self._starts():
             found = self._moved(branches, program, start)
             if found is not None:
@@ -126,7 +126,8 @@ class Leaves:
         if pattern is None:
             return None
         branches, start = pattern
-        found = self._moved(branches, pattern_program(self.graph, branches, self.conditions, self.box), start)
+        program = pattern_program(self.graph, branches, self.conditions, self.box, self.progress)
+        found = self._moved(branches, program, start)
         if found is None:
             return None
         self.beside.ahead[found.key] = found
@@ -136,8 +137,8 @@ class Leaves:
         """A found piece with an exact point; its dimension is found out when it is asked for."""
         near = np.array([float(v) for v in point])
 
-        def measure(seconds: float) -> int | None:
-            return interior(self.graph, branches, self.conditions, self.box, near, seconds=seconds)
+        def measure(progress: Progress) -> int | None:
+            return interior(self.graph, branches, self.conditions, self.box, near, progress=progress)
 
         return Found(branches, point, measure=None if self.exactly else measure)
 
@@ -218,22 +219,28 @@ def interior(
     box: tuple[np.ndarray, np.ndarray],
     near: np.ndarray,
     *,
-    seconds: float = np.inf,
+    progress: Progress,
 ) -> int | None:
     """Dimension of a piece, proven by a point at which all its inequalities are strict; None when none is found.
 
     First by projections of a point of the piece, then by a program, in the part of the box around the point.
+
+    Raises
+    ------
+    BudgetReached
     """
-    inside = proven_point(graph, branches, conditions, box, near, consistent=True)
+    maps = affine_values(graph, branches, progress)
+    inside = proven_point(graph, branches, conditions, box, near, consistent=True, maps=maps)
     if inside is not None and inside.dimension is not None:
         return inside.dimension
     around = 1 + np.abs(near)
     part = np.maximum(box[0], near - around), np.minimum(box[1], near + around)
-    program = pattern_program(graph, branches, conditions, part)
-    for way in (lambda: program.moved(near, SHARE), lambda: program.inner(seconds)):
+    program = pattern_program(graph, branches, conditions, part, progress)
+    for way in (lambda: program.moved(near, SHARE), program.inner):
         guess = way()
         if guess is None:
             continue
+        progress.check()
         inside = proven_point(graph, branches, conditions, box, guess, consistent=True, maps=program.maps)
         if inside is not None and inside.dimension is not None:
             return inside.dimension

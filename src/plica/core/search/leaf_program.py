@@ -8,6 +8,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
+from plica.core.progress import Progress
 from plica.core.search.blocks import Blocks
 from plica.core.search.bounds import Taken
 from plica.core.search.conditions import Conditions
@@ -26,7 +27,7 @@ class PatternProgram:
     """Rows of a pattern around the middle of the box, those that the box alone satisfies left out.
 
     ``rows d >= -slack - error`` for the inequalities and ``|equations d - gap| <= gap_error``, d the distance from the
-    middle; the errors hold everything that was rounded.
+    middle; the errors hold everything that was rounded. The seconds of `progress` end every question.
     """
 
     rows: np.ndarray
@@ -39,6 +40,7 @@ class PatternProgram:
     middle: np.ndarray
     half: np.ndarray
     maps: dict[str, Affine] = field(repr=False)
+    progress: Progress = field(repr=False)
 
     def moved(self, start: np.ndarray, share: float) -> np.ndarray | None:
         """A point with room in all inequalities, by projections from a start; None when they do not end in one.
@@ -59,6 +61,7 @@ class PatternProgram:
         always = np.arange(len(rows)) < count
         active = always
         for step in range(STEPS):
+            self.progress.check()
             at = rows @ d
             missed = np.clip(at, low, high) - at
             if np.abs(missed).max(initial=0.0) < MET * room:
@@ -70,9 +73,9 @@ class PatternProgram:
             d = np.clip(d + way, -sides, sides)
         return None
 
-    def inner(self, seconds: float = np.inf) -> np.ndarray | None:
-        """A point with room in all inequalities and to the sides of the box; None when there is none, or no time."""
-        program = self._program(np.ones(len(self.rows), dtype=bool), 1 - INSET, 0.0, seconds)
+    def inner(self) -> np.ndarray | None:
+        """A point with room in all inequalities and to the sides of the box; None when none is found."""
+        program = self._program(np.ones(len(self.rows), dtype=bool), 1 - INSET, 0.0)
         if program.solve() != "optimal" or program.x[-1] <= CLEAR:
             return None
         return self.middle + program.x[:-1]
@@ -91,7 +94,7 @@ class PatternProgram:
         duals = program.duals()
         return None, max(program.least(program.cost, y) for y in (duals, -duals)) > 0
 
-    def _program(self, roomy: np.ndarray, share: float, doubt: float, seconds: float = np.inf) -> WarmProgram:
+    def _program(self, roomy: np.ndarray, share: float, doubt: float) -> WarmProgram:
         """Maximise s: roomy rows hold by s. With doubt 1 rounding widens every row, with 0 nothing is widened."""
         n = len(self.middle)
         A = np.vstack(
@@ -101,11 +104,11 @@ class PatternProgram:
         high = np.concatenate([np.full(len(self.rows), np.inf), self.gap + doubt * self.gap_error])
         cost = np.append(np.zeros(n), -1.0)
         sides = np.append(-share * self.half, -1.0), np.append(share * self.half, 1.0)
-        return WarmProgram(cost, sp.csr_array(A), sides, (low, high), max_seconds=seconds)
+        return WarmProgram(cost, sp.csr_array(A), sides, (low, high), progress=self.progress)
 
 
 def pattern_program(
-    graph: Blocks, branches: Taken, conditions: Conditions, box: tuple[np.ndarray, np.ndarray]
+    graph: Blocks, branches: Taken, conditions: Conditions, box: tuple[np.ndarray, np.ndarray], progress: Progress
 ) -> PatternProgram:
     """Rows of a pattern over a bounded box.
 
@@ -115,7 +118,8 @@ def pattern_program(
     """
     low, high = box
     middle, half = 0.5 * (low + high), 0.5 * (high - low) * (1 + 1e-15)
-    maps = affine_values(graph, branches)
+    maps = affine_values(graph, branches, progress)
+    progress.check()
     at: System = system_at(graph, branches, conditions, middle, maps, rows=True)
     reach = np.linalg.norm(half) * (1 + 1e-9)
     error = at.error + at.row_error * reach
@@ -127,7 +131,7 @@ def pattern_program(
     return PatternProgram(
         at.sides[open_] / size[:, None], at.slack[open_] / size, error[open_] / size * (1 + 1e-9) + 1e-14,
         at.weak[open_], at.rows / scale[:, None], at.gap / scale,
-        (at.gap_error + at.rows_error * reach) / scale * (1 + 1e-9) + 1e-14, middle, half, maps,
+        (at.gap_error + at.rows_error * reach) / scale * (1 + 1e-9) + 1e-14, middle, half, maps, progress,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from plica.core.choice import MaxOver, Piecewise
 from plica.core.exact.floats import UNIT
 from plica.core.network import INPUT
+from plica.core.progress import Progress
 from plica.core.search.blocks import FINAL, Blocks
 from plica.core.search.bounds import TINY, Bounds, _corner_values, _lost, tables
 from plica.core.search.conditions import Conditions
@@ -66,10 +67,12 @@ class Relaxation:
         Of the root; possibly infinite.
     conditions : Conditions
         On ``graph.value``.
+    progress : Progress
+        Its seconds end the programs.
     """
 
-    def __init__(self, graph: Blocks, known: Bounds, conditions: Conditions) -> None:
-        self.graph, self.known, self.conditions = graph, known, conditions
+    def __init__(self, graph: Blocks, known: Bounds, conditions: Conditions, progress: Progress) -> None:
+        self.graph, self.known, self.conditions, self.progress = graph, known, conditions, progress
         self.reads, start = {}, graph.columns
         for name, rows in graph.rows.items():
             self.reads[name] = slice(start, start + rows.matrix.shape[0])
@@ -114,7 +117,8 @@ class Relaxation:
         sides = np.concatenate(build.low), np.concatenate(build.high)
         self.defined = np.zeros(build.count, dtype=bool)  # rows that every input satisfies with equality
         self.defined[np.concatenate(defined)] = True
-        self.program = WarmProgram(cost, sp.csr_array(sp.vstack(build.parts, format="csr")), (lower, upper), sides)
+        matrix = sp.csr_array(sp.vstack(build.parts, format="csr"))
+        self.program = WarmProgram(cost, matrix, (lower, upper), sides, progress=self.progress)
 
     def _conditions(self, build: _Builder, lower: np.ndarray, upper: np.ndarray) -> None:
         """Conditions on one unit become bounds of its column, others rows."""

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from plica.core.choice import Piecewise
 from plica.core.exact.floats import gamma, smallest_singular_value, solution_radius
 from plica.core.network import INPUT
+from plica.core.progress import Progress
 from plica.core.search.blocks import FINAL, Blocks
 from plica.core.search.bounds import Taken, tables
 from plica.core.search.conditions import Conditions
@@ -34,8 +35,8 @@ KEPT = 64  # factorisations that are kept
 class Shallow:
     """The conditions on the outputs h of the layer, dense."""
 
-    def __init__(self, graph: Blocks, name: str, conditions: Conditions) -> None:
-        self.graph, self.name = graph, name
+    def __init__(self, graph: Blocks, name: str, conditions: Conditions, progress: Progress) -> None:
+        self.graph, self.name, self.progress = graph, name, progress
         span = graph.spans[name]
         rows = graph.rows[FINAL]
         W = rows.matrix[:, span].toarray()
@@ -184,6 +185,7 @@ class Shallow:
             sp.csr_array(sp.vstack([sp.csr_array(rows), own], format="csr")),
             (np.zeros(units + 1), np.append(np.full(units, np.inf), 1.0)),
             (np.concatenate([self.e, never]), np.concatenate([self.e, self.g, np.full(units, np.inf)])),
+            progress=self.progress,
         )
 
     def only(self, taken: Taken, witness: Taken) -> bool:
@@ -281,7 +283,7 @@ def _step(E: np.ndarray, right: np.ndarray, V: np.ndarray, aim: np.ndarray) -> n
     return scipy.linalg.solve_triangular(L, z, lower=True, trans="T", check_finite=False)
 
 
-def shallow(graph: Blocks, conditions: Conditions) -> Shallow | None:
+def shallow(graph: Blocks, conditions: Conditions, progress: Progress) -> Shallow | None:
     """The conditions behind one ReLU layer that reads nothing but t, each unit its own; None for other networks."""
     names = [name for name in graph.spans if name != INPUT]
     if len(names) != 1 or not graph.exact:
@@ -295,4 +297,4 @@ def shallow(graph: Blocks, conditions: Conditions) -> Shallow | None:
     first, last = graph.rows[names[0]].matrix, graph.rows[FINAL].matrix
     alone = (np.diff(first.indptr) == 1).all() and first.shape == (n, graph.columns)
     own = alone and (first.data == 1).all() and (first.indices == np.arange(n)).all()
-    return Shallow(graph, names[0], conditions) if relu and own and last[:, :n].nnz == 0 else None
+    return Shallow(graph, names[0], conditions, progress) if relu and own and last[:, :n].nnz == 0 else None

@@ -16,6 +16,7 @@ from plica.core.search.bounds import Bounds, Taken, bound, possible
 from plica.core.search.boxes import bisects, by_boxes
 from plica.core.search.conditions import Conditions
 from plica.core.search.decided import exact_piece
+from plica.core.search.effects import effects
 from plica.core.search.found import Found, Tally, within
 from plica.core.search.leaf import EXACT_COLUMNS, ROOM, Leaves
 from plica.core.search.reduced import Reduced, reduced
@@ -27,6 +28,7 @@ CLEAR = 1e-7  # strictness above this is taken for a point; below it nothing is 
 VIOLATED = 1e-9  # a unit's output nearer to its function than this is taken for it
 EXACT_LIFTED = 12_000  # entries of a relaxation up to which its emptiness is decided exactly
 ROUNDS = 2  # of cuts at one node
+Open = tuple[int, Literal | None, np.ndarray | None, np.ndarray | None, float]  # a node still to be looked at
 COARSE = 1e-3  # rows of the input nearer than this to those wanted are not cut off
 
 
@@ -44,6 +46,9 @@ class Search:
         A point whose pattern is looked at first.
     fixed : dict of ndarray, optional
         Branches of some choices, -1 where undecided: only patterns with them are looked for.
+    ahead : str, optional
+        A choice whose branches are settled first, for questions that may well have no answer: they are asked in the
+        input's own variables, and split where the conditions feel it most.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Search:
         *,
         witness: exact.Columns | None = None,
         fixed: Taken | None = None,
+        ahead: str | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.graph, self.conditions, self.domain = graph, conditions, domain
@@ -65,7 +71,7 @@ class Search:
         self.reduced: Reduced | None = None
         bounded = bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
         self.in_order = self.small and not graph.exact and not bounded  # rounded rows without bounds prove nothing
-        self.witness, self.fixed = witness, fixed or {}
+        self.witness, self.fixed, self.ahead = witness, fixed or {}, ahead
         self.preferred: Taken | None = None
         self.first: Found | None = None
         self._seen: set[bytes] | None = None
@@ -89,7 +95,7 @@ class Search:
         """
         if self.first is not None:
             yield self.first
-        known = bound(self.graph, self.low, self.high)
+        known = bound(self.graph, self.low, self.high, progress=self.progress)
         if not known.feasible or not self.conditions.possible(known.below[FINAL], known.above[FINAL]):
             self.tally.complete, self.tally.open_share = True, 0.0
             return
@@ -110,6 +116,9 @@ class Search:
         taken = {name: np.full(self._units(name), -1) for name in self.graph.spans if name != INPUT}
         self.options = {name: self._options(name, known) for name in taken}
         self.scores = {name: self._scores(name, known) for name in taken}
+        self.weights = {name: np.ones(len(branches)) for name, branches in taken.items()}
+        if self.ahead is not None:
+            self.weights = effects(self.graph, self.conditions, self.ahead)
         trail: list[Literal] = []
         for name, options in self.options.items():  # what the bounds settle stays
             if not options.any(0).all():
@@ -118,8 +127,7 @@ class Search:
             for unit in np.flatnonzero(options.sum(0) == 1).tolist():
                 self._take((name, unit, int(options[:, unit].argmax())), taken)
         # length of the trail to keep, literal to add, point that fits, its parent's, share
-        stack: list[tuple[int, Literal | None, np.ndarray | None, np.ndarray | None, float]] = []
-        stack.append((0, None, self._start(taken, known), None, share))
+        stack: list[Open] = [(0, None, self._start(taken, known), None, share)]
         while stack:
             self.progress.check()
             depth, literal, point, parent, share = stack.pop()
@@ -148,17 +156,16 @@ class Search:
 
     def _relaxation(self, known: Bounds) -> Relaxation:
         """The root's program: over the input, or over the rows that read it where these are fewer."""
-        self.reduced = None if self.small or self.fixed else reduced(self.graph, self.low, self.high)
+        plain = self.small or self.fixed or self.ahead
+        self.reduced = None if plain else reduced(self.graph, self.low, self.high)
         self.leaves = Leaves(self.graph, self.conditions, self.domain, self.reduced, self.progress)
-        self.shallow = None
-        small = self.reduced
-        graph = self.graph
+        self.shallow, small, graph = None, self.reduced, self.graph
         if small is not None:
             graph, n = small.graph, self.graph.spans[INPUT].stop
             low, high = np.concatenate([small.low, known.low[n:]]), np.concatenate([small.high, known.high[n:]])
             known = Bounds(low, high, known.below, known.above, known.feasible)
-            self.shallow = shallow(graph, self.conditions) if small.free else None
-        relaxation = Relaxation(graph, known, self.conditions)
+            self.shallow = shallow(graph, self.conditions, self.progress) if small.free else None
+        relaxation = Relaxation(graph, known, self.conditions, self.progress)
         self.ties: Ties | None = None
         if self.witness is not None and graph.exact and not self.in_order:
             x = self.witness
@@ -226,9 +233,7 @@ class Search:
             return None
         on = branches[self.shallow.name] == 1
         h = np.where(on, x[self.relaxation.graph.spans[self.shallow.name]], 0.0)
-        if not h[on].min(initial=1.0) > 0:
-            return None
-        return self.shallow.settled(h)
+        return self.shallow.settled(h) if h[on].min(initial=1.0) > 0 else None
 
     def _known(self, key: bytes) -> bool:
         """Whether a pattern was decided before; boxes meet patterns again and again."""
@@ -303,7 +308,7 @@ class Search:
     def _solve(self, taken: Taken) -> str | None:
         """Solve the relaxation, with cuts as long as they help."""
         program, small = self.relaxation.program, self.reduced
-        status = program.solve(self.progress.seconds_left)
+        status = program.solve()
         for _ in range(ROUNDS if small is not None and not small.free else 0):
             if status != "optimal" or not np.isfinite(program.x).all():
                 break
@@ -314,7 +319,7 @@ class Search:
             self.relaxation.cut(*cut)
             self.tally.cuts += 1
             self.tally.programs += 1
-            status = program.solve(self.progress.seconds_left)
+            status = program.solve()
         return status
 
     def _tied(self, taken: Taken) -> bool:
@@ -329,15 +334,15 @@ class Search:
 
         Where the point is one of the function, the unit is taken that is most surely on the witness's branch.
         """
-        best, worst = None, VIOLATED
-        first, most = None, -np.inf
+        best, worst, first, most = None, 0.0, None, -np.inf
         for name, branches in taken.items():
             open_ = np.flatnonzero(branches < 0)
             if not len(open_):
                 continue
-            if np.isnan(x[-1]):
+            if np.isnan(x[-1]) or name == self.ahead:
                 return name, int(open_[0])
             off = np.abs(x[self.relaxation.graph.spans[name]] - self._function(name, x))[open_]
+            off = np.where(off > VIOLATED, off * self.weights[name][open_], 0.0)
             k = int(off.argmax())
             if off[k] > worst:
                 best, worst = (name, int(open_[k])), float(off[k])
@@ -371,7 +376,7 @@ class Search:
         out: list[tuple[Literal, np.ndarray | None]] = []
         for j in order:
             fits = margins[j] > CLEAR
-            out.append(((name, unit, j), _lowered(x, margins[j]) if fits else None))
+            out.append(((name, unit, j), np.append(x[:-1], min(x[-1], margins[j])) if fits else None))
         return out
 
     def _margin(self, literal: Literal, x: np.ndarray) -> float:
@@ -393,8 +398,3 @@ class Search:
         low = at - knots[branch - 1, unit] if branch > 0 else np.inf
         high = knots[branch, unit] - at if branch < len(knots) else np.inf
         return float(min(low, high))
-
-
-def _lowered(x: np.ndarray, margin: float) -> np.ndarray:
-    """The point with the slack that a further strict row leaves."""
-    return x if x[-1] <= margin else np.append(x[:-1], margin)

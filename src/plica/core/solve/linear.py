@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,9 +10,10 @@ import numpy as np
 import scipy.optimize
 import scipy.sparse as sp
 
+from plica.core.progress import Progress
 from plica.core.solve.system import Bounds, Matrix, System, checked_system
 from plica.core.solve.watch import run_watched
-from plica.errors import BudgetReached, SolverError
+from plica.errors import SolverError
 
 Status = Literal["optimal", "infeasible", "unbounded"]
 
@@ -65,7 +65,7 @@ def linear_program(
     e: np.ndarray | None = None,
     *,
     bounds: Bounds | None = None,
-    max_seconds: float = np.inf,
+    progress: Progress | None = None,
 ) -> LPSolution:
     """Minimise c.x subject to G x <= h, E x = e, lower <= x <= upper with HiGHS.
 
@@ -76,8 +76,8 @@ def linear_program(
     E, e : array or sparse matrix of shape (p, n), array of shape (p,), optional
     bounds : (lower, upper), optional
         Arrays of shape (n,) or numbers; None or infinite where there is no bound. Variables are free by default.
-    max_seconds : float
-        Of all four starts together.
+    progress : Progress, optional
+        Its seconds, for all four starts together.
 
     Raises
     ------
@@ -97,9 +97,9 @@ def linear_program(
         return _no_optimum("infeasible", system)
     if not len(c):
         return _without_variables(system)
-    solver, stop = _load(c, system), time.monotonic() + max_seconds
+    solver, progress = _load(c, system), progress or Progress()
     for options in _METHODS:
-        status = _run(solver, options, stop - time.monotonic())
+        status = _run(solver, options, progress)
         if status is not None:
             return _read(solver, system) if status == "optimal" else _no_optimum(status, system)
     raise SolverError(
@@ -129,14 +129,12 @@ def _load(c: np.ndarray, system: System) -> highspy.Highs:
     return solver
 
 
-def _run(solver: highspy.Highs, options: dict[str, str | int], seconds: float) -> Status | None:
+def _run(solver: highspy.Highs, options: dict[str, str | int], progress: Progress) -> Status | None:
     """Solve from scratch with these options; None when the end is neither of the three answers."""
     solver.clearSolver()
     for name, value in options.items():
         solver.setOptionValue(name, value)
-    run_watched(solver, solver.getNumNz(), seconds)
-    if solver.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
-        raise BudgetReached(f"the time was up in a linear program, after {seconds:.1f} s.")
+    run_watched(solver, solver.getNumNz(), progress)
     status = _FINAL.get(solver.getModelStatus())
     if status == "optimal" and not solver.getSolution().value_valid:
         return None

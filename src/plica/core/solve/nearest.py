@@ -11,6 +11,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
+from plica.core.progress import Progress
 from plica.core.solve.linear import linear_program
 from plica.core.solve.system import Bounds, Matrix, System, checked_system
 from plica.errors import DataError, SolverError
@@ -48,13 +49,14 @@ def nearest_point(
     e: np.ndarray | None = None,
     *,
     bounds: Bounds | None = None,
+    progress: Progress | None = None,
 ) -> NearestPoint:
     """Project `target` onto a polyhedron in the euclidean norm.
 
     Parameters
     ----------
     target : ndarray, shape (n,)
-    G, h, E, e, bounds
+    G, h, E, e, bounds, progress
         As in `linear_program`.
 
     Raises
@@ -62,6 +64,8 @@ def nearest_point(
     SolverError
         When neither daqp nor the dual Newton method ends with small residuals, and a linear program finds the
         polyhedron not empty.
+    BudgetReached
+        When the seconds end first.
 
     Notes
     -----
@@ -74,13 +78,13 @@ def nearest_point(
     system = checked_system(len(target), G, h, E, e, bounds=bounds)
     if (system.lower > system.upper).any():
         return _nowhere(system)
-    for solution in _attempts(target, system):
+    progress = progress or Progress()
+    for solution in _attempts(target, system, progress):
         if solution is not None:
             return solution
-    zero = np.zeros(len(target))
-    if linear_program(zero, system.G, system.h, system.E, system.e, bounds=(system.lower, system.upper)).status == (
-        "infeasible"
-    ):
+    zero, bounds = np.zeros(len(target)), (system.lower, system.upper)
+    some = linear_program(zero, system.G, system.h, system.E, system.e, bounds=bounds, progress=progress)
+    if some.status == "infeasible":
         return _nowhere(system)
     raise SolverError(
         f"no nearest point found in {len(target)} variables and {len(system.h) + len(system.e)} rows; "
@@ -88,11 +92,12 @@ def nearest_point(
     )
 
 
-def _attempts(target: np.ndarray, system: System) -> Iterator[NearestPoint | None]:
+def _attempts(target: np.ndarray, system: System, progress: Progress) -> Iterator[NearestPoint | None]:
     """Yield the answers of the methods, the one that suits the size first."""
     methods = (_by_daqp, _by_newton) if len(target) <= DENSE_VARIABLES else (_by_newton,)
     for method in methods:
-        yield method(target, system)
+        progress.check()
+        yield method(target, system, progress)
 
 
 def _nowhere(system: System) -> NearestPoint:
@@ -123,7 +128,7 @@ def _accept(
     return NearestPoint("optimal", x, distance, unscaled[:m], unscaled[m:])
 
 
-def _by_daqp(target: np.ndarray, system: System) -> NearestPoint | None:
+def _by_daqp(target: np.ndarray, system: System, progress: Progress) -> NearestPoint | None:
     """Solve for the step x - target with daqp's dense active-set method; None without an optimal end."""
     m, p, n = system.sizes
     A, b, _ = _scaled(system)
@@ -139,10 +144,12 @@ def _by_daqp(target: np.ndarray, system: System) -> NearestPoint | None:
     if (b[:m][~keep[n : n + m]] < 0).any() or (b[m:][~keep[n + m :]] != 0).any():
         return None
     dense = np.ascontiguousarray(A.toarray()[keep[n:]])
+    limits = {"iter_limit": 100_000, **seconds_of(progress)}
     step, _, flag, info = daqp.solve(
-        np.eye(n), np.zeros(n), dense, upper[keep], lower[keep], sense[keep], primal_tol=1e-11, iter_limit=100_000
+        np.eye(n), np.zeros(n), dense, upper[keep], lower[keep], sense[keep], primal_tol=1e-11, **limits
     )
     if flag != 1:
+        progress.check()
         return None
     multipliers = np.zeros(m + p)
     multipliers[keep[n:]] = np.asarray(info["lam"])[n:]
@@ -150,7 +157,13 @@ def _by_daqp(target: np.ndarray, system: System) -> NearestPoint | None:
     return _accept(target, system, x, multipliers, 1e-9)
 
 
-def _by_newton(target: np.ndarray, system: System, steps: int = 200) -> NearestPoint | None:
+def seconds_of(progress: Progress) -> dict[str, float]:
+    """A budget as daqp's limit of seconds; none without one."""
+    left = progress.seconds_left
+    return {} if left == np.inf else {"time_limit": max(left, 1e-3)}
+
+
+def _by_newton(target: np.ndarray, system: System, progress: Progress, steps: int = 200) -> NearestPoint | None:
     """Maximise the concave dual of the projection by projected semismooth Newton steps.
 
     At multipliers lam the minimiser of the Lagrangian is x = clip(target - A'lam), the gradient A x - b, and minus the
@@ -165,6 +178,7 @@ def _by_newton(target: np.ndarray, system: System, steps: int = 200) -> NearestP
     x, value, slope = _dual(lam, target, system, rows)
     farthest = 0.5 * float(np.maximum((system.lower - target) ** 2, (system.upper - target) ** 2).sum())
     for _ in range(steps):
+        progress.check()
         # The length of a projected gradient step: zero exactly at the optimum.
         wrong = np.abs(np.maximum(lam + slope, floor) - lam).max(initial=0.0)
         if wrong <= 1e-11 * (1.0 + np.abs(x).max(initial=0.0)):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 import highspy
 import numpy as np
 import scipy.sparse as sp
 
 from plica.core.exact.floats import gamma
+from plica.core.progress import Progress
 from plica.core.solve.linear import Status
 from plica.core.solve.watch import run_watched
-from plica.errors import BudgetReached, SolverError
+from plica.errors import SolverError
 
 _FINAL: dict[object, Status] = {
     highspy.HighsModelStatus.kOptimal: "optimal",
@@ -30,8 +29,8 @@ class WarmProgram:
     matrix : csr_array, shape (m, n)
     bounds : (lower, upper), shapes (n,)
     sides : (row_lower, row_upper), shapes (m,)
-    max_seconds : float
-        Of all solves together; what ends then has no answer.
+    progress : Progress, optional
+        Its seconds.
 
     Attributes
     ----------
@@ -46,7 +45,7 @@ class WarmProgram:
         bounds: tuple[np.ndarray, np.ndarray],
         sides: tuple[np.ndarray, np.ndarray],
         *,
-        max_seconds: float = np.inf,
+        progress: Progress | None = None,
     ) -> None:
         self.matrix, self.cost = matrix, cost.copy()
         self.lower, self.upper = (b.copy() for b in bounds)
@@ -56,7 +55,7 @@ class WarmProgram:
         self._moved_columns: set[int] = set()
         self._moved_rows: set[int] = set()
         self._solver = self._load()
-        self._max_seconds = max(float(max_seconds), 0.0)
+        self._progress = progress or Progress()
 
     def _load(self) -> highspy.Highs:
         model = highspy.HighsLp()
@@ -121,36 +120,28 @@ class WarmProgram:
             self._solver.changeRowBounds(i, self.row_lower[i], self.row_upper[i])
         self._moved_rows.clear()
 
-    def solve(self, max_seconds: float = np.inf) -> Status | None:
+    def solve(self) -> Status | None:
         """Solve from the last basis; from scratch when HiGHS ends without an answer, None when that fails too.
 
         Raises
         ------
         BudgetReached
-            When the seconds of this solve end; those of all solves together end with None.
+            When the seconds end.
         """
         crossed = (self.lower > self.upper).any() or (self.row_lower > self.row_upper).any()
         if crossed:
             return "infeasible"
         self._pass_changes()
         self.solves += 1
-        stop = time.monotonic() + max_seconds
-        status = self._run(stop)
-        if status is None and self._solver.getModelStatus() != highspy.HighsModelStatus.kTimeLimit:
+        status = self._run()
+        if status is None:
             self._solver.clearSolver()
-            status = self._run(stop)
+            status = self._run()
         return status
 
-    def _run(self, stop: float) -> Status | None:
-        """One run of HiGHS, until then at most."""
-        left, own = self._max_seconds - self._solver.getRunTime(), stop - time.monotonic()
-        if left <= 0:
-            return None
-        run_watched(self._solver, self.matrix.nnz, min(left, own), warm=True)
-        status = self._solver.getModelStatus()
-        if status == highspy.HighsModelStatus.kTimeLimit and own <= left:
-            raise BudgetReached(f"the time was up in a linear program, after {own:.1f} s.")
-        return _FINAL.get(status)
+    def _run(self) -> Status | None:
+        run_watched(self._solver, self.matrix.nnz, self._progress, warm=True)
+        return _FINAL.get(self._solver.getModelStatus())
 
     @property
     def x(self) -> np.ndarray:

@@ -9,6 +9,7 @@ import time
 import highspy
 import numpy as np
 
+from plica.core.progress import Progress
 from plica.errors import BudgetReached
 
 SHORT = 100_000_000  # entries times iterations that take some tenths of a second
@@ -19,8 +20,8 @@ POINTS = 300  # the same for the interior-point method, which takes about 50; on
 PATIENCE = 1.0  # seconds that a cold program, which is not used again, has to stop; presolve looks up rarely
 
 
-def run_watched(solver: highspy.Highs, entries: int, max_seconds: float = np.inf, *, warm: bool = False) -> None:
-    """Run HiGHS for at most `max_seconds` from now.
+def run_watched(solver: highspy.Highs, entries: int, progress: Progress, *, warm: bool = False) -> None:
+    """Run HiGHS within a budget.
 
     Parameters
     ----------
@@ -28,8 +29,8 @@ def run_watched(solver: highspy.Highs, entries: int, max_seconds: float = np.inf
         With a model.
     entries : int
         Of the matrix.
-    max_seconds : float
-        When they end, the model's status is kTimeLimit.
+    progress : Progress
+        Its seconds.
     warm : bool
         The simplex method without presolve: what was done is kept when it stops. It starts at once, and goes on in a
         second thread, where the main one hears Ctrl-C, when it is not soon done. Otherwise large programs start there.
@@ -37,7 +38,7 @@ def run_watched(solver: highspy.Highs, entries: int, max_seconds: float = np.inf
     Raises
     ------
     BudgetReached
-        When no second is left.
+        When the seconds end, before or in the program.
     KeyboardInterrupt
         After Ctrl-C; a warm solver may be run again.
 
@@ -45,24 +46,26 @@ def run_watched(solver: highspy.Highs, entries: int, max_seconds: float = np.inf
     -----
     HiGHS counts the seconds of all runs of a model together. A second thread costs up to 2 ms.
     """
-    if max_seconds <= 0:
-        raise BudgetReached("the time is up before a linear program.")
-    solver.setOptionValue("time_limit", solver.getRunTime() + float(max_seconds))
+    progress.check()
+    solver.setOptionValue("time_limit", solver.getRunTime() + max(progress.seconds_left, 0.0))
     solver.setOptionValue("ipm_iteration_limit", POINTS)
     long = LONG[0] + LONG[1] * (solver.getNumRow() + solver.getNumCol())
     short = max(LEAST, SHORT // max(entries, 1))
     alone = threading.current_thread() is not threading.main_thread()  # no Ctrl-C is heard there
     quick = alone or short >= long or (entries < LARGE and not warm)
+    done = False
     if warm and not quick:
         solver.setOptionValue("simplex_iteration_limit", short)
         solver.run()
-        if solver.getModelStatus() != highspy.HighsModelStatus.kIterationLimit:
-            return
-    solver.setOptionValue("simplex_iteration_limit", long)
-    if quick:
-        solver.run()
-    else:
-        _run_beside(solver, np.inf if warm else PATIENCE)
+        done = solver.getModelStatus() != highspy.HighsModelStatus.kIterationLimit
+    if not done:
+        solver.setOptionValue("simplex_iteration_limit", long)
+        if quick:
+            solver.run()
+        else:
+            _run_beside(solver, np.inf if warm else PATIENCE)
+    if solver.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
+        raise BudgetReached(f"max_seconds = {progress.max_seconds:g} is reached in a linear program.")
 
 
 def _run_beside(solver: highspy.Highs, patience: float) -> None:

@@ -56,13 +56,13 @@ def other_classes(setting: Setting) -> Made:
     net = load(module, images.shape[1:])
     with torch.no_grad():
         fired = (module[:2](torch.from_numpy(images).float()) > 0).sum(1).numpy()
-    claims, shown, changed = [], dict[str, np.ndarray](), []
-    for k, number in enumerate(np.argsort(fired, kind="stable")[:COUNT], 1):
+    claims, panels, changed = list[Claim](), list[Panel](), []
+    for number in np.argsort(fired, kind="stable")[:COUNT]:
         setting.progress.check()
         x = images[number]
         goals = images[labels != labels[number]]
         c = goals[np.argmin(((goals - x) ** 2).reshape(len(goals), -1).sum(1))]
-        shown |= {f"x{k}": x, f"c{k}": c}
+        shown = {"x": x, "c": c}
         nearest = impostor(net, x, c, layer=0).impostor
         for name, u in (("max <c, x>", _linear_program(net, x, c)), ("nearest to c", nearest)):
             own, other = net(np.stack([x, u])).argmax(1).tolist()
@@ -78,12 +78,13 @@ def other_classes(setting: Setting) -> Made:
                     "Judged here: equal features in float32, and equal answers.",
                 )
             )  # fmt: skip
-            shown[f"{name}{k}"] = u
+            shown[name] = u
+        panels.append(Panel("images", f"a {labels[number]}, and images with its features", shown))
     claims.append(
         Claim("a second network reads another digit", "to the eye", f"in {sum(changed)} of {len(changed)} images",
               any(changed), "The paper shows pictures and no number.")
     )  # fmt: skip
-    return claims, [Panel("images", "x, c, and images with the features of x", shown)], Standing.NUMERICAL
+    return claims, panels, Standing.NUMERICAL
 
 
 def _linear_program(net, x: np.ndarray, c: np.ndarray) -> np.ndarray:

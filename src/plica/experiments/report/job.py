@@ -100,7 +100,7 @@ def report(
         if Completeness.INTERRUPTED in states:
             completeness = Completeness.INTERRUPTED
             break
-        planned = [r.completeness for r in part.results if "limit" not in r.header]  # see `preimages`
+        planned = [r.completeness for r in part.results if "limit" not in r.header]  # see `own_limit`
         if Completeness.BUDGET in planned or part.facts["ended"]:
             completeness = Completeness.BUDGET
     return _write(ReportData(_facts(jobs, start, seed, limit), tuple(parts)), folder, completeness)

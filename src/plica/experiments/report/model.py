@@ -59,6 +59,11 @@ class Part:
     lines: Callable[[Done], Iterator[str]]
 
 
+def own_limit(progress: Progress) -> dict[str, str]:
+    """Of a result that ends by its section's own limit, which is part of the plan, while the report has time left."""
+    return {"limit": "seconds a search"} if progress.seconds_left > 0 else {}
+
+
 def image_shape(job: Job) -> tuple[int, ...] | None:
     """How to draw one input: as it is when it is an image, a square when its size is one."""
     shape = tuple(n for n in job.net.input_shape if n != 1)

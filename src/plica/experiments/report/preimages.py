@@ -25,7 +25,7 @@ from plica.core.piece import Piece
 from plica.core.progress import Progress
 from plica.core.result import Completeness
 from plica.errors import BudgetReached, PlicaError
-from plica.experiments.report.model import Done, Job, Part
+from plica.experiments.report.model import Done, Job, Part, own_limit
 
 IMPOSTOR_LAYERS = 3  # first, middle and last choice layer
 FEWEST = 6  # inputs with the fewest positive units whose features are kept (Behrmann A7)
@@ -121,7 +121,7 @@ def _unions(job: Job, progress: Progress, _: Done) -> Iterator[PreimageResult]:
                 except PlicaError:
                     continue  # does not fit, or no solver settles it: the others are shown
                 where = "whole space" if domain is None else "range of the images"
-                header = {"image": i, "domain": where, **_limit(whole)}
+                header = {"image": i, "domain": where, **own_limit(whole)}
                 yield replace(found, header={**found.header, **header})
                 if found.completeness is Completeness.INTERRUPTED:
                     return
@@ -142,7 +142,7 @@ def _mixing(job: Job, progress: Progress, _: Done) -> Iterator[MixingResult]:
                 job.net, job.images.images[few], labels[few], layer=layer, reference=second,
                 extent="nearest", max_seconds_each=READ, progress=progress.part(1 / (len(layers) - n)),
             )  # fmt: skip
-            yield replace(found, header={**found.header, **about, **_limit(whole)})
+            yield replace(found, header={**found.header, **about, **own_limit(whole)})
             if found.completeness is Completeness.INTERRUPTED:
                 return
     except PlicaError:
@@ -152,11 +152,6 @@ def _mixing(job: Job, progress: Progress, _: Done) -> Iterator[MixingResult]:
 def _at_most(seconds: float, progress: Progress) -> Progress:
     """A budget that starts now."""
     return replace(progress, max_seconds=min(seconds, progress.seconds_left), started=time.monotonic())
-
-
-def _limit(progress: Progress) -> dict[str, str]:
-    """Of a search that ends by the section's own limit, which is part of the plan, while the report has time left."""
-    return {"limit": "seconds a search"} if progress.seconds_left > 0 else {}
 
 
 def _layers(job: Job) -> list[str]:

@@ -110,7 +110,7 @@ def _kept(b: Builder, value: Var | np.ndarray, keep: np.ndarray, reference: Var)
 
 def dense(b: Builder, x: Var, weight: np.ndarray, bias: np.ndarray | None = None) -> Var:
     """W x + bias along the last axis; weight has shape (m, n)."""
-    if not x.shape or weight.shape[1] != x.shape[-1]:
+    if not x.shape or weight.ndim != 2 or weight.shape[1] != x.shape[-1]:
         raise ShapeError(f"node {b.node!r}: a matrix {tuple(weight.shape)} meets a value of shape {x.original}.")
     return b.add(Dense(tensor(weight), None if bias is None else tensor(bias), x.shape), x)
 

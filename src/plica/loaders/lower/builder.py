@@ -19,7 +19,7 @@ from torch import Tensor
 
 from plica.core.affine import Affine, Shape
 from plica.core.choice import Choice
-from plica.core.conv import Conv
+from plica.core.conv import Conv, Transposed
 from plica.core.network import Graph
 from plica.errors import ModelError, PlicaError, ShapeError, UnsupportedLayer
 
@@ -94,8 +94,11 @@ class Builder:
         """Append a node under the name of the original node."""
         shape = op.shape(*(v.shape for v in inputs))
         self.check_size(shape)
-        if isinstance(op, Conv):
-            self.check_size([n + low + high for n, (low, high) in zip(op.input_shape[1:], op.padding, strict=True)])
+        inner = op.node if isinstance(op, Transposed) else op
+        if isinstance(inner, Conv):
+            self.check_size(
+                [n + low + high for n, (low, high) in zip(inner.input_shape[1:], inner.padding, strict=True)]
+            )
         name = self.graph.add(self.node + suffix, op, *(v.name for v in inputs))
         return Var(name, self.graph.shapes[name], inputs[0].batch)
 

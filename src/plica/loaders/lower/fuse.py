@@ -11,13 +11,15 @@ from plica.core.affine import Affine, Dense, Gather
 from plica.core.choice import Choice
 from plica.core.conv import Conv
 from plica.core.network import Network, Node
+from plica.loaders.lower.axes import with_axes
 from plica.loaders.lower.builder import Builder, Var
-from plica.loaders.lower.moves import with_axis
 
 
 def network_of(b: Builder, output: Var) -> tuple[Network, dict[str, str]]:
     """The network that ends in a value, and the nodes that took up others, by the names of these."""
-    return fused(b.graph.network(with_axis(b, output).name))
+    net, gone = with_axes(b.graph.network(output.name))
+    net, joined = fused(net)
+    return net, {**{name: joined.get(other, other) for name, other in gone.items()}, **joined}
 
 
 def fused(net: Network) -> tuple[Network, dict[str, str]]:

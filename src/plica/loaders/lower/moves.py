@@ -77,11 +77,6 @@ def unbatched_constant(b: Builder, x: Var, values: np.ndarray, what: str = "cons
     return array
 
 
-def with_axis(b: Builder, x: Var) -> Var:
-    """The output of a network, which has at least one axis besides the batch."""
-    return x if x.shape else b.add(Gather(None, (), (1,)), x, suffix=".shape")
-
-
 # -- shapes -----------------------------------------------------------------------------------------------------------
 
 

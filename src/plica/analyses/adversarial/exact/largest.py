@@ -124,7 +124,7 @@ class Largest:
         high = min(top, self._bound(state, weights))
         if high > self.low and self.layers.inputs + sum(int((~h.exact).sum()) for h in state.hulls) <= MOST_COLUMNS:
             of = rows(self.layers, state, taken, self.aim)
-            raw, d = highest(of, self.domain)
+            raw, d = highest(of, self.domain, self.progress)
             for weight in raw:
                 given = multipliers(self.layers, state, of, weight)
                 found = self._bound(state, given)
@@ -166,7 +166,7 @@ class Largest:
             G, h = piece(layers, d, self.aim)
             if layers.read is not None:
                 G = G @ layers.read[0]
-            found = linear_program(G[-1], G[:-1], h[:-1], bounds=(layers.lower, layers.upper))
+            found = linear_program(G[-1], G[:-1], h[:-1], bounds=(layers.lower, layers.upper), progress=self.progress)
             if found.status != "optimal":
                 return
             d = found.x + BEYOND * (found.x - d)

@@ -10,6 +10,7 @@ from plica.analyses.adversarial.exact.bounds import SLACK, Domain, ball, bound, 
 from plica.analyses.adversarial.exact.layers import Layers, Scalar
 from plica.analyses.adversarial.exact.program import nearest_in_piece, piece
 from plica.core.exact.floats import gamma
+from plica.core.progress import Progress
 
 NUDGES = (0.0, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7)  # shares by which a point on the border goes beyond it
 STEPS = 8  # pieces that are walked through
@@ -95,7 +96,7 @@ class Best:
                 return True
         return False
 
-    def offer(self, d: np.ndarray, which: int, domain: Domain) -> bool:
+    def offer(self, d: np.ndarray, which: int, domain: Domain, progress: Progress) -> bool:
         """Try a perturbation, and go on to the nearest points of the pieces around it."""
         aim, layers = self.aims[which], self.layers
         d = np.clip(d, layers.lower, layers.upper)
@@ -104,7 +105,7 @@ class Best:
         self.tried += 1
         size, better, start = length(d, self.norm), self.beyond(d, which) or self._aside(d, which), d
         for _ in range(STEPS):
-            near = nearest_in_piece(layers, d, aim, domain)
+            near = nearest_in_piece(layers, d, aim, domain, progress)
             if near is None:
                 break
             near = self._back(np.clip(near, layers.lower, layers.upper), aim)
@@ -113,16 +114,17 @@ class Best:
             if now >= size * (1 - 1e-9):
                 break
             size, d = now, near * (1 + 1e-7)
-        return better or self._lifted(start, which, domain)
+        return better or self._lifted(start, which, domain, progress)
 
-    def _lifted(self, d: np.ndarray, which: int, domain: Domain) -> bool:
+    def _lifted(self, d: np.ndarray, which: int, domain: Domain, progress: Progress) -> bool:
         """Where no step leads off a border: the nearest point of the piece whose margin is a little above 0."""
         aim, layers = self.aims[which], self.layers
         outputs = value(layers, d)
         if not (aim @ outputs).min() > 0:
             return False
         for share in LIFTS:
-            near = nearest_in_piece(layers, d, aim, domain, share * float(np.abs(outputs).max()))
+            lift = share * float(np.abs(outputs).max())
+            near = nearest_in_piece(layers, d, aim, domain, progress, lift)
             if near is None:
                 return False
             x = np.clip(layers.x + near, self.lower, self.upper)

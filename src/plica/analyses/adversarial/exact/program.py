@@ -17,6 +17,7 @@ from plica.analyses.adversarial.exact.bounds import Domain, State
 from plica.analyses.adversarial.exact.dual import Multipliers
 from plica.analyses.adversarial.exact.kernels import distance
 from plica.analyses.adversarial.exact.layers import FEW, Layers, Scalar
+from plica.core.progress import Progress
 from plica.core.solve.warm import WarmProgram
 
 FAR = 1e30
@@ -302,7 +303,7 @@ def _factor(rows: np.ndarray, fixed: np.ndarray, gone: np.ndarray, gram: np.ndar
 # --- norms inf and 1 ---------------------------------------------------------------------------------------------
 
 
-def highest(of: Rows, domain: Domain) -> tuple[list[np.ndarray], np.ndarray | None]:
+def highest(of: Rows, domain: Domain, progress: Progress) -> tuple[list[np.ndarray], np.ndarray | None]:
     """Multipliers to try, and a point where there is one: the largest margin within the ball."""
     n, m = len(domain.lower), len(of.h)
     margin = (of.kind == 4).astype(float) / of.scale
@@ -320,7 +321,7 @@ def highest(of: Rows, domain: Domain) -> tuple[list[np.ndarray], np.ndarray | No
         low, high = np.concatenate([domain.lower, slack[0]]), np.concatenate([domain.upper, slack[1]])
     cost = np.zeros(G.shape[1])
     cost[-1] = -1.0
-    program = WarmProgram(cost, sp.csr_array(G), (low, high), (np.full(len(h), -np.inf), h))
+    program = WarmProgram(cost, sp.csr_array(G), (low, high), (np.full(len(h), -np.inf), h), progress=progress)
     status = program.solve()
     if status == "optimal":
         v = program.x
@@ -363,7 +364,7 @@ def piece(layers: Layers, d: np.ndarray, aim: np.ndarray) -> tuple[np.ndarray, n
 
 
 def nearest_in_piece(
-    layers: Layers, d: np.ndarray, aim: np.ndarray, domain: Domain, lift: float = 0.0
+    layers: Layers, d: np.ndarray, aim: np.ndarray, domain: Domain, progress: Progress, lift: float = 0.0
 ) -> np.ndarray | None:
     """The nearest point with margins of at least `lift` in the piece of an input, in floats; None for none."""
     G, h = piece(layers, d, aim)
@@ -372,10 +373,10 @@ def nearest_in_piece(
     scale = np.maximum(_sizes(G, layers.gram), 1e-12)
     none, kinds = np.zeros(0), np.zeros(len(h), dtype=np.int64)
     of = Rows(G / scale[:, None], h / scale, scale, none, none, kinds, kinds, kinds, basis, layers.gram)
-    return nearest_of(of, domain)
+    return nearest_of(of, domain, progress)
 
 
-def nearest_of(of: Rows, domain: Domain) -> np.ndarray | None:
+def nearest_of(of: Rows, domain: Domain, progress: Progress) -> np.ndarray | None:
     """The nearest point of rows without undecided outputs, in floats; None for none."""
     if domain.norm == 2.0:
         return nearest(of, domain)[1]
@@ -392,7 +393,7 @@ def nearest_of(of: Rows, domain: Domain) -> np.ndarray | None:
         h = np.concatenate([h, np.zeros(2 * n)])
         low, high = np.append(domain.lower, 0.0), np.append(domain.upper, domain.radius)
         cost = np.append(np.zeros(n), 1.0)
-    program = WarmProgram(cost, A, (low, high), (np.full(len(h), -np.inf), h))
+    program = WarmProgram(cost, A, (low, high), (np.full(len(h), -np.inf), h), progress=progress)
     if program.solve() != "optimal":
         return None
     v = program.x

@@ -20,7 +20,9 @@ from plica.errors import ArgumentError, BudgetReached, DataError, ShapeError
 
 CLOSED = 1e-6  # relative gap at which a bracket counts as closed
 NOTHING = 1e-8  # and the absolute one, relative to the largest input
+GLANCES = (0.5, 0.2, 0.05, 0.01)  # shares of the distance found, within which lines alone may prove that there is none
 FIRST = 40  # nodes of a first search at full radius; where they are not enough, smaller radii come first
+BRIEF = 0.1  # share of the time left that it gets
 LADDER = (0.3, 0.5, 0.6, 0.7, 0.77, 0.85, 0.9, 0.95, 1.0)
 GROWTHS = 24  # doublings of the radius where there is no box and no point
 
@@ -133,13 +135,14 @@ def smallest(
     best = Best(layers, lower, upper_box, float(norm), margins)
     watch = progress or Progress()
     run = _Run(layers, best, watch)
-    if upper is not None:
-        run.suggest(np.asarray(upper, dtype=np.float64).reshape(-1))
     completeness = Completeness.COMPLETE
     try:
+        if upper is not None:
+            run.suggest(np.asarray(upper, dtype=np.float64).reshape(-1))
         run.search()
     except BudgetReached:
         completeness = Completeness.BUDGET
+        run.glance()
     except KeyboardInterrupt:
         completeness = Completeness.INTERRUPTED
     return run.bracket(completeness, watch.seconds)
@@ -188,7 +191,9 @@ class _Run:
         margins = [float((aim @ value(self.layers, d)).min()) for aim in self.best.aims]
         if margins:
             which = int(np.argmax(margins))
-            self.best.offer(d * (1 + 1e-6), which, ball(self.layers, self.best.norm, 2 * length(d, self.best.norm)))
+            self.best.offer(
+                d * (1 + 1e-6), which, ball(self.layers, self.best.norm, 2 * length(d, self.best.norm)), self.progress
+            )
 
     def search(self) -> None:
         """All radii, from the largest down where that is quick, else from small ones up."""
@@ -206,8 +211,11 @@ class _Run:
             self._blind(far)
             if not math.isfinite(best.distance):
                 return
-        if self._within(best.distance, FIRST):
-            return
+        try:
+            if self._within(best.distance, FIRST, self.progress.part(BRIEF)):
+                return
+        except BudgetReached:
+            self.progress.check()
         step = 0
         while step < len(LADDER):
             radius, before = LADDER[step] * best.distance, self.nodes
@@ -230,16 +238,28 @@ class _Run:
                 return
             radius = min(far, 2 * radius)
 
-    def _within(self, radius: float, most: int | None) -> bool:
+    def glance(self) -> None:
+        """A bound where time was too short for any other."""
+        for share in GLANCES if self.lower == 0 and 0 < self.best.distance < math.inf else ():
+            tree = Tree(self.layers, self.best, share * self.best.distance, self.progress)
+            tree.glance()
+            self._proven_by(tree)
+            if self.lower >= tree.reach:
+                return
+
+    def _within(self, radius: float, most: int | None, progress: Progress | None = None) -> bool:
         """Search within a radius; the bound grows by what is proven, however the search ends."""
-        tree = Tree(self.layers, self.best, radius, self.progress)
+        tree = Tree(self.layers, self.best, radius, progress or self.progress)
         try:
             return tree.run(most)
         finally:
             tree.finish()
             self.nodes, self.programs = self.nodes + tree.nodes, self.programs + tree.programs
-            if tree.lower > self.lower:
-                self.lower, self.tree = tree.lower, tree
+            self._proven_by(tree)
+
+    def _proven_by(self, tree: Tree) -> None:
+        if tree.lower > self.lower:
+            self.lower, self.tree = tree.lower, tree
 
     def bracket(self, completeness: Completeness, seconds: float) -> Bracket:
         """What is known."""

@@ -90,7 +90,7 @@ class Tree:
     roots: list[Node] = field(default_factory=list)
     heap: list[tuple[float, int, Front]] = field(default_factory=list)
     stuck: list[float] = field(default_factory=list)
-    pending: list[float] = field(default_factory=list)
+    pending: list[float] = field(default_factory=lambda: [0.0])  # nothing is known before the roots are bounded
     tied: list[float] = field(default_factory=list)
     count: itertools.count = field(default_factory=itertools.count)
 
@@ -107,8 +107,18 @@ class Tree:
 
     @property
     def closed(self) -> float:
-        """The same with points on ties, whose margins are 0, taken for wanted ones: what a certificate claims."""
+        """The same with points on ties, whose margins are 0, taken for wanted ones: what needs no exact weights."""
         return min([self.lower, *self.tied])
+
+    def glance(self) -> None:
+        """Bound the roots by lines alone, without a program: not much, but at once."""
+        domain = self._domain((np.zeros(self.layers.inputs), 0.0))
+        state = bound(self.layers, domain, [np.full(c.units, -1) for c in self.layers.choices])
+        self.pending = []
+        for k, aim in enumerate(() if state.empty else self.best.aims):
+            node = Node(k)
+            self._proved(node, state, aim, [by_default(self.layers, state, aim, even(aim))], domain)
+            self.pending.append(node.lower)
 
     def finish(self) -> None:
         """Forget what is open but its bound."""
@@ -138,7 +148,6 @@ class Tree:
         return not self.heap and not [s for s in self.stuck if s < self.reach]
 
     def _start(self) -> None:
-        self.pending = [0.0]
         taken = [np.full(c.units, -1) for c in self.layers.choices]
         none = np.zeros(self.layers.inputs), 0.0
         for k in range(len(self.best.aims)):
@@ -205,12 +214,12 @@ class Tree:
     def _tied(self, front: Front) -> None:
         """Nothing is left to split: a point on a tie. Drop the cell where it holds none beyond, in integers."""
         best, node = self.best, front.node
+        branches = branches_of(self.layers, front.state, front.taken)
+        decided, some = inside(self.layers, branches, best.aims[node.aim], best.lower, best.upper)
+        if decided and not some:
+            self.tied.append(node.lower)
+            return
         if not self.keep:
-            branches = branches_of(self.layers, front.state, front.taken)
-            decided, some = inside(self.layers, branches, best.aims[node.aim], best.lower, best.upper)
-            if decided and not some:
-                self.tied.append(node.lower)
-                return
             self._beyond(front)
         if node.lower < self.reach:
             self.stuck.append(node.lower)
@@ -223,7 +232,7 @@ class Tree:
         size = float(np.abs(value(self.layers, np.zeros(self.layers.inputs))).max())
         for share in LIFTS:
             lifted = replace(of, h=of.h - (of.kind == 4) * (share * size / of.scale))
-            near = nearest_of(lifted, domain)
+            near = nearest_of(lifted, domain, self.progress)
             if near is None or best.accept(np.clip(self.layers.x + near, best.lower, best.upper), which):
                 return
 
@@ -257,11 +266,11 @@ class Tree:
             weight, d = nearest(of, domain, front.near)
             raw = [weight]
         else:
-            raw, d = highest(of, domain)
+            raw, d = highest(of, domain, self.progress)
         given = [multipliers(self.layers, state, of, weight) for weight in raw]
         weights = self._proved(node, state, aim, given, domain)
         if d is not None and node.lower < self.reach:
-            self.best.offer(d, node.aim, domain)
+            self.best.offer(d, node.aim, domain, self.progress)
         return weights, front.near if d is None else d
 
 
