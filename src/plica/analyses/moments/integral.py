@@ -209,8 +209,13 @@ def _edges(units, knots, origin, a, b, r, chosen, part):
 
 @njit(**FAST)
 def _integrals(units, knots, origin, r, rule, out):
-    """I of all pairs of a tile (row 0 of `out`) and, where `out` has four rows, its derivatives by a, b and r."""
-    pending, taken = np.arange(len(r)), np.empty(len(r), np.int64)
+    """I of all pairs of a tile (row 0 of `out`) and, where `out` has four rows, its derivatives by a, b and r.
+
+    All are 0 at r = 0. So are the correlations of a tile where it reaches beyond the matrix: nothing is read there.
+    """
+    out[:] = 0.0
+    pending = np.flatnonzero(r)
+    taken = np.empty_like(pending)
     for level in range(len(rule.limits) + 1):
         edge = level == len(rule.limits)
         stay, moved = _split(pending, r, 2.0 if edge else rule.limits[level], taken)
