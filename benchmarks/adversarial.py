@@ -4,10 +4,12 @@
     RIVALS/bin/python benchmarks/adversarial_rivals.py FOLDER MODEL ...      (its own environment, see there)
     python benchmarks/adversarial.py compare FOLDER [--models relu,sigmoid] [--method auto]
     python benchmarks/adversarial.py lbfgs FOLDER [--images 200]
+    python benchmarks/adversarial.py few DATA
 
-DATA holds mnist.npz, cifar10_subset.npz and oval21/cifar_base_kw.onnx. `prepare` trains FC100-100-10 (sigmoid) and a
-ReLU network of the same widths, and writes models in float32 that read pixels in [0, 1], with images that they get
-right. `compare` measures plica and reads what the rivals found. `lbfgs` compares the batched L-BFGS with SciPy's.
+DATA holds mnist.npz, cifar10_subset.npz, oval21/cifar_base_kw.onnx and acasxu. `prepare` trains FC100-100-10 (sigmoid)
+and a ReLU network of the same widths, and writes models in float32 that read pixels in [0, 1], with images that they
+get right. `compare` measures plica and reads what the rivals found. `lbfgs` compares the batched L-BFGS with SciPy's,
+`few` on networks of five inputs (ACAS Xu) the default search with itself without points in volumes.
 One thread throughout.
 """
 
@@ -16,12 +18,14 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
 from torch import nn
 
 import plica
+from plica.analyses.adversarial import search as plan
 
 RIVALS = ("DDN-1000", "ALMA-1000", "CW")
 MODELS = ("sigmoid", "relu", "oval21")
@@ -126,11 +130,36 @@ def lbfgs(folder: Path, names: list[str], count: int) -> None:
               f"{100 * share.max():+.3f} %, best {100 * share.min():+.3f} %")  # fmt: skip
 
 
+def few(data: Path) -> None:
+    """Distances of 100 points of each of three networks of ACAS Xu, with and without points in volumes."""
+    paths, box = sorted(data.glob("acasxu/**/*.onnx*")), plica.Box(np.full(5, -0.5), np.full(5, 0.5))
+    for norm in (2.0, np.inf):
+        distances, seconds = {}, dict.fromkeys(("with", "without"), 0.0)
+        for name in seconds:
+            with mock.patch.object(plan, "FEW", 0 if name == "without" else plan.FEW):
+                parts = []
+                for k in range(3):
+                    net = plica.load(paths[15 * k + 4])
+                    points = np.random.default_rng(k).uniform(-0.5, 0.5, (100, 5)).astype(np.float32)
+                    start = time.process_time()
+                    found = plica.min_distortion(net, points.reshape(100, *net.input_shape), box=box, norm=norm, seed=k)
+                    seconds[name] += time.process_time() - start
+                    parts.append(found.distance)
+                distances[name] = np.concatenate(parts)
+        a, b = distances["with"], distances["without"]
+        ratio = b / a
+        print(
+            f"norm {norm:g}: without them {(ratio > 1.005).sum()} of {len(a)} more than 0.5 % longer (most "
+            f"{ratio.max():.1f} times), {(ratio < 0.995).sum()} shorter (least {ratio.min():.2f}); means "
+            f"{a.mean():.4f} with, {b.mean():.4f} without; CPU {seconds['with']:.1f} and {seconds['without']:.1f} s"
+        )
+
+
 def main() -> None:
     """Read the arguments."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("prepare", "compare", "lbfgs"))
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("what", choices=("prepare", "compare", "lbfgs", "few"))
+    parser.add_argument("folder", type=Path, help="DATA itself for few")
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--models", default=",".join(MODELS))
@@ -142,6 +171,8 @@ def main() -> None:
         prepare(given.folder, given.data, given.images)
     elif given.what == "compare":
         compare(given.folder, names, given.images, {"method": given.method})
+    elif given.what == "few":
+        few(given.folder)
     else:
         lbfgs(given.folder, names, given.images)
 

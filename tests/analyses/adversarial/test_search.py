@@ -80,3 +80,25 @@ def test_every_image_has_one_try_a_round_and_hops_end_where_they_do_not_pay(monk
     for k in range(rounds):
         left = set(range(IMAGES)) - set(hops[k // 2] if k % 2 else [])
         assert set(walked[k]) == left, k
+
+
+@pytest.mark.parametrize("norm", [2.0, math.inf, 1.0])
+def test_points_nearer_than_the_best_lie_in_the_box_at_every_distance_and_in_every_direction(norm):
+    board = board_of(norm)
+    rows = board.rows[torch.zeros(2000, dtype=torch.long)]
+    draw = torch.rand((2000, 7), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    step = search._nearer(board, rows, draw) - board.problem.x[0]
+    share = search.length(step, norm) / board.best.size[0]
+    assert (step + board.problem.x[0] >= 0).all() and (step + board.problem.x[0] <= 1).all()
+    assert (share <= 1 + 1e-4).all() and 0.4 < float((share < 0.5 ** (1 / 6)).double().mean()) < 0.6  # half the volume
+    assert all(0.3 < float((step[:, k] > 0).double().mean()) < 0.7 for k in range(6))
+
+
+def test_few_inputs_are_searched_in_volumes_and_many_are_not(monkeypatch):
+    calls = seen(monkeypatch, "roam", lambda *_: None)
+    search.auto(board_of(2.0), Search(starts=0, rounds=0))
+    assert [where for _, where, _ in calls] == [search._anywhere, *[search._nearer] * 3]
+    assert len({seed for _, _, seed in calls}) == 4
+    monkeypatch.setattr(search, "FEW", 5)
+    search.auto(board_of(2.0), Search(starts=0, rounds=0))
+    assert len(calls) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -31,7 +32,7 @@ ALMOST = 1.1  # of rows with one image and one class, those this near to the bes
 QUICK, LAST = Refine(cuts=2, close=0.15, closer=0.25), Refine(tolerance=1e-6, cuts=7)
 SOON, END = Settle(tolerance=3e-4, close=0.15, closer=0.25), Settle(20, tolerance=1e-6)
 SCATTER = 32  # random points per image and size where nothing else was found
-FEW, ROAMED, NEAREST = 16, 8192, 32  # inputs at most, points per image, and how many of them are gone on from
+FEW, ROAMED, NEAREST = 16, 4096, 96  # inputs at most, points per image, and how many of them are gone on from
 BLOCK = 16  # rows whose points are held at once
 
 
@@ -134,8 +135,14 @@ def auto(board: Board, settings: Search) -> None:
         off &= board.best.size < SHRUNK * before  # the length that the dives began with was far too large
     rows = board.within(REACH if board.rows.aim == "beat" else math.inf)
     board.improve(rows, walk(problem, rows, problem.x[rows.image], board.best.size, SLOW, norm))
+    few = problem.x.shape[1] <= FEW
+    if few:
+        roam(board, _anywhere, settings.seed)
+        roam(board, _nearer, settings.seed + 1)
     _rounds(board, settings)
-    roam(board, settings.seed)
+    if few:
+        roam(board, _nearer, settings.seed + 2)
+        roam(board, _nearer, settings.seed + 3)
 
 
 def _rounds(board: Board, settings: Search) -> None:
@@ -170,7 +177,12 @@ def _hop(board: Board, images: Tensor, generator: torch.Generator) -> None:
 def _around(board: Board, centre: Tensor, far: Tensor, generator: torch.Generator) -> Tensor:
     """Points so far off in random directions, inside the box."""
     step = torch.randn(centre.shape, generator=generator, dtype=torch.float64).to(centre)
-    step *= (far / length(step, board.norm).clamp_min(1e-30))[:, None]
+    return _stepped(board, centre, step, far)
+
+
+def _stepped(board: Board, centre: Tensor, step: Tensor, far: Tensor) -> Tensor:
+    """Points so far off in these directions, inside the box."""
+    step = step * (far / length(step, board.norm).clamp_min(1e-30))[:, None]
     return torch.minimum(torch.maximum(centre + step, board.problem.box[0]), board.problem.box[1])
 
 
@@ -229,18 +241,16 @@ def scatter(board: Board, seed: int) -> None:
         board.improve(_reached(problem, rows, point), Best(point, length(point - problem.x[rows.image], board.norm)), 2)
 
 
-def roam(board: Board, seed: int) -> None:
-    """With few inputs, where points all over the box find thin pieces: on from the nearest of another class."""
+def roam(board: Board, where: Callable[[Board, Rows, Tensor], Tensor], seed: int) -> None:
+    """With few inputs, where points in volumes find thin pieces: on from the nearest of another class."""
     problem = board.problem
-    n = problem.x.shape[1]
-    if n > FEW:
-        return
-    draw = torch.quasirandom.SobolEngine(n + 1, scramble=True, seed=seed).draw(ROAMED, dtype=torch.float64)
+    engine = torch.quasirandom.SobolEngine(problem.x.shape[1] + 1, scramble=True, seed=seed)
+    draw = engine.draw(ROAMED, dtype=torch.float64)
     rows = _leaving(problem, board.rows) if board.rows.aim == "beat" else board.rows
     for first in range(0, len(rows), BLOCK):
         some = rows[first : first + BLOCK]
         many = some[torch.arange(len(some)).repeat_interleave(ROAMED)]
-        point = _anywhere(board, many, draw.repeat(len(some), 1).to(problem.x))
+        point = where(board, many, draw.repeat(len(some), 1).to(problem.x))
         across = torch.nonzero(problem.margins(point, many) > 0)[:, 0]
         many, point = many[across], point[across]
         key, size = many.image * problem.classes + many.target, length(point - problem.x[many.image], board.norm)
@@ -257,6 +267,13 @@ def _anywhere(board: Board, rows: Rows, draw: Tensor) -> Tensor:
     ends = zip(board.problem.box, (-far, far), strict=True)
     low, high = (torch.where(torch.isfinite(end), end, x + step) for end, step in ends)
     return torch.lerp(x, low + draw[:, 1:] * (high - low), (2 * draw[:, :1]).clamp_max(1))
+
+
+def _nearer(board: Board, rows: Rows, draw: Tensor) -> Tensor:
+    """Points of the box nearer than the best ones: those of another class are better at once."""
+    step = torch.special.ndtri(draw[:, 1:].clamp(1e-12, 1 - 1e-12))
+    far = board.scale(rows.image) * draw[:, 0] ** (1 / step.shape[1])
+    return _stepped(board, board.problem.x[rows.image], step, far)
 
 
 def _nearest(key: Tensor, size: Tensor, most: int) -> Tensor:
