@@ -87,6 +87,7 @@ def test_points_nearer_than_the_best_lie_in_the_box_at_every_distance_and_in_eve
     board = board_of(norm)
     rows = board.rows[torch.zeros(2000, dtype=torch.long)]
     draw = torch.rand((2000, 7), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    draw[0], draw[1] = 0.0, 1.0
     step = search._nearer(board, rows, draw) - board.problem.x[0]
     share = search.length(step, norm) / board.best.size[0]
     assert (step + board.problem.x[0] >= 0).all() and (step + board.problem.x[0] <= 1).all()

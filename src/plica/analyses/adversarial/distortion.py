@@ -279,6 +279,6 @@ def _settled(problem: Problem, best: Best, given: Tensor | None) -> Tensor:
             break
         share = 1 + 2.0**k * 4 * torch.finfo(point.dtype).eps
         beyond = problem.x[left] + share * (best.point[left] - problem.x[left])
-        point[left] = torch.minimum(torch.maximum(beyond, problem.box[0]), problem.box[1])
+        point[left] = problem.inside(beyond)
         left = left[~_fooled(problem, point, given, left)]
     return point

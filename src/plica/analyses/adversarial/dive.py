@@ -83,11 +83,10 @@ def dive_from(problem: Problem, rows: Rows, start: Tensor, scale: Tensor, norm: 
 
 
 def _dive(problem: Problem, rows: Rows, scale: Tensor, norm: float, how: Dive, generator: torch.Generator) -> Best:
-    x = problem.x[rows.image]
-    if not how.noise:
-        return _descend(problem, rows, x, scale, norm, how)
-    point = _inside(problem, _random(x, how.noise * scale, norm, generator))
-    return _descend(problem, rows, point, scale, norm, how)
+    start = problem.x[rows.image]
+    if how.noise:
+        start = problem.inside(scattered(start, how.noise * scale, norm, generator))
+    return _descend(problem, rows, start, scale, norm, how)
 
 
 def _descend(problem: Problem, rows: Rows, point: Tensor, scale: Tensor, norm: float, how: Dive) -> Best:
@@ -117,17 +116,18 @@ def _slid(
         kernels.slide(*arrays, box, norm == 2.0, moved.numpy(), size.numpy())
         return moved, size
     moved = point - x + _direction(slope, norm) * climb[:, None]
-    moved = _inside(problem, x + _onto(moved, radius, norm))
+    moved = problem.inside(x + _onto(moved, radius, norm))
     return moved, length(moved - x, norm)
 
 
-def _inside(problem: Problem, point: Tensor) -> Tensor:
-    return torch.minimum(torch.maximum(point, problem.box[0]), problem.box[1])
-
-
-def _random(x: Tensor, size: Tensor, norm: float, generator: torch.Generator) -> Tensor:
+def scattered(x: Tensor, size: Tensor, norm: float, generator: torch.Generator) -> Tensor:
     """Points at a distance `size` from x in random directions."""
-    step = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
+    return aside(x, torch.randn(x.shape, generator=generator, dtype=torch.float64), size, norm)
+
+
+def aside(x: Tensor, way: Tensor, size: Tensor, norm: float) -> Tensor:
+    """Points at a distance `size` from x in the directions `way`."""
+    step = way.to(x)
     return x + step * (size / length(step, norm).clamp_min(1e-30))[:, None]
 
 

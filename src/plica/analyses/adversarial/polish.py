@@ -167,7 +167,7 @@ def border(problem: Problem, rows: Rows, point: Tensor, cuts: int = CUTS) -> Ten
 
 def along(problem: Problem, x: Tensor, step: Tensor, share: Tensor) -> Tensor:
     """Points x + share * step, inside the box also after rounding."""
-    return torch.minimum(torch.maximum(x + share[:, None] * step, problem.box[0]), problem.box[1])
+    return problem.inside(x + share[:, None] * step)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,10 @@ class Problem:
         """Number of logits."""
         return int(self.logits(self.x[:1]).shape[1])
 
+    def inside(self, points: Tensor) -> Tensor:
+        """The nearest points of the box."""
+        return torch.minimum(torch.maximum(points, self.box[0]), self.box[1])
+
     def logits(self, points: Tensor) -> Tensor:
         """Logits of flat points, shape (n, classes), without gradient."""
         with torch.no_grad():

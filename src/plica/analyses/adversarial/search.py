@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from plica.analyses.adversarial.cuts import Settle, settle
-from plica.analyses.adversarial.dive import Dive, dive, dive_from
+from plica.analyses.adversarial.dive import Dive, aside, dive, dive_from, scattered
 from plica.analyses.adversarial.polish import Best, Refine, Walk, refine, walk
 from plica.analyses.adversarial.problem import Problem, Rows
 from plica.analyses.adversarial.project import length
@@ -176,14 +176,7 @@ def _hop(board: Board, images: Tensor, generator: torch.Generator) -> None:
 
 def _around(board: Board, centre: Tensor, far: Tensor, generator: torch.Generator) -> Tensor:
     """Points so far off in random directions, inside the box."""
-    step = torch.randn(centre.shape, generator=generator, dtype=torch.float64).to(centre)
-    return _stepped(board, centre, step, far)
-
-
-def _stepped(board: Board, centre: Tensor, step: Tensor, far: Tensor) -> Tensor:
-    """Points so far off in these directions, inside the box."""
-    step = step * (far / length(step, board.norm).clamp_min(1e-30))[:, None]
-    return torch.minimum(torch.maximum(centre + step, board.problem.box[0]), board.problem.box[1])
+    return board.problem.inside(scattered(centre, far, board.norm, generator))
 
 
 def _elsewhere(board: Board, rows: Rows, kind: str, generator: torch.Generator) -> Tensor:
@@ -234,8 +227,7 @@ def scatter(board: Board, seed: int) -> None:
             point = problem.x[torch.randint(len(problem.x), (len(rows),), generator=generator)]
         else:
             step = torch.randn((len(rows), len(width)), generator=generator, dtype=torch.float64).to(problem.x)
-            point = problem.x[rows.image] + size * width * step
-            point = torch.minimum(torch.maximum(point, problem.box[0]), problem.box[1])
+            point = problem.inside(problem.x[rows.image] + size * width * step)
         across = torch.nonzero(problem.margins(point, rows) > 0)[:, 0]
         rows, point = rows[across], point[across]
         board.improve(_reached(problem, rows, point), Best(point, length(point - problem.x[rows.image], board.norm)), 2)
@@ -271,9 +263,10 @@ def _anywhere(board: Board, rows: Rows, draw: Tensor) -> Tensor:
 
 def _nearer(board: Board, rows: Rows, draw: Tensor) -> Tensor:
     """Points of the box nearer than the best ones: those of another class are better at once."""
-    step = torch.special.ndtri(draw[:, 1:].clamp(1e-12, 1 - 1e-12))
-    far = board.scale(rows.image) * draw[:, 0] ** (1 / step.shape[1])
-    return _stepped(board, board.problem.x[rows.image], step, far)
+    eps = torch.finfo(draw.dtype).eps
+    way = torch.special.ndtri(draw[:, 1:].clamp(eps, 1 - eps))
+    far = board.scale(rows.image) * draw[:, 0] ** (1 / way.shape[1])
+    return board.problem.inside(aside(board.problem.x[rows.image], way, far, board.norm))
 
 
 def _nearest(key: Tensor, size: Tensor, most: int) -> Tensor:
