@@ -100,3 +100,4 @@ def draws(union, data, x, layer):
         at = np.array([float(v) for v in unions.activity(data, u.tolist(), layer)])
         assert at == pytest.approx(y, abs=1e-8 * (1 + np.abs(y).max()))
         assert np.abs(u).max() <= 2 + 1e-9
+    assert union.sample(0).shape == (0, len(x))

@@ -359,16 +359,16 @@ class Preimage:
         DataError
             When the union is empty or unbounded.
         """
-        clock, top = self._whole("sample")[1], self.dimension
-        pieces = [p for p in self._found if p.dimension == top]
-        if not all(p.is_bounded for p in pieces):
+        (pieces, clock), top = self._whole("sample"), self.dimension
+        if not all(p.is_bounded for p in pieces if p.dimension == top):
             raise DataError("sample: the preimage is unbounded, so it has no uniform distribution; give a domain.")
         bodies = [body for body, p in self._bodies("sample") if p.dimension == top]
         weights = np.array([b.volume() for b in bodies]) if 0 < top <= 6 else np.ones(len(bodies))
         counts = np.random.default_rng(seed).multinomial(n, weights / weights.sum())
         drawn = [(b, int(k), seed + i) for i, (b, k) in enumerate(zip(bodies, counts, strict=True)) if k]
         draws = [b.sample(k, own, progress=clock) for b, k, own in drawn]
-        return np.random.default_rng(seed + 1).permutation(np.concatenate(draws)) if draws else np.zeros((0, 0))
+        nothing = np.zeros((0, bodies[0].ambient))
+        return np.random.default_rng(seed + 1).permutation(np.concatenate([nothing, *draws]))
 
     # -- a record ----------------------------------------------------------------------------------------------------
 
