@@ -23,10 +23,18 @@ Known = list[Any]
 
 
 def in_integers(of: Any, taken: Taken, known: Known) -> dict[str, Any] | None:
-    """A step from exact multipliers of exact rows: branches, the goal, and single lines below undecided units.
+    """A step from exact multipliers of exact rows: branches and the goal, then also lines below undecided units.
 
     Where `of` leaves the inputs out of its relaxations, the numbers of the first choice are what forms are about.
+    All rows that can have a multiplier get one, so that two lines of a unit may be weighed, which no step can say: what
+    contradicts itself without lines is found without them.
     """
+    ways = (False, True) if any(None in own.only for own in known) else (False,)
+    return next((step for lines in ways if (step := _weighed(of, taken, known, lines))), None)
+
+
+def _weighed(of: Any, taken: Taken, known: Known, lines: bool) -> dict[str, Any] | None:
+    """The step of `in_integers`, with lines below undecided units or without."""
     net, domain = (_behind(of.net), of.root) if of.lean else (of.net, of.domain)
     columns = [*range(net[0].first), *(layer.first + u for layer, own in zip(net, known, strict=False)
                                        for u, b in enumerate(own.only) if b is None)]  # fmt: skip
@@ -36,7 +44,7 @@ def in_integers(of: Any, taken: Taken, known: Known) -> dict[str, Any] | None:
         for u, b in taken.get(j, {}).items():
             rows += _literal(net, j, u, b, own)
         for u, unit in enumerate(net[j].units):
-            rows += _lines(unit, u, j, net, own) if own.only[u] is None else []
+            rows += _lines(unit, u, j, net, own) if lines and own.only[u] is None else []
     for r, (row, low, high) in enumerate(zip(of.goal.rows, of.goal.low, of.goal.high, strict=True)):
         form = checker.through({}, net[-1], row)
         if low == high:
