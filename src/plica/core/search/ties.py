@@ -19,7 +19,7 @@ import numpy as np
 from plica.core.exact import columns as exact
 from plica.core.exact.floats import gamma, smallest_singular_value, solution_radius
 from plica.core.network import INPUT
-from plica.core.polyhedron.cone import partition
+from plica.core.polyhedron.cone import is_implied
 from plica.core.progress import Progress
 from plica.core.search.blocks import FINAL, Blocks
 from plica.core.search.relaxation import Relaxation
@@ -184,7 +184,6 @@ def closed_exactly(relaxation: Relaxation, progress: Progress) -> bool:
         When the time is up before they tell.
     """
     try:
-        proof = partition(*homogeneous(relaxation), progress)
+        return is_implied(*homogeneous(relaxation), -1, progress)
     except SolverError:
         return False
-    return bool(proof.implied[-1])
