@@ -23,18 +23,21 @@ Known = list[Any]
 
 
 def in_integers(of: Any, taken: Taken, known: Known) -> dict[str, Any] | None:
-    """A step from exact multipliers of exact rows: branches and the goal, then also lines below undecided units.
+    """A step from exact multipliers of exact rows: branches, the goal, and single lines below undecided units.
 
     Where `of` leaves the inputs out of its relaxations, the numbers of the first choice are what forms are about.
-    All rows that can have a multiplier get one, so that two lines of a unit may be weighed, which no step can say: what
-    contradicts itself without lines is found without them.
+    All rows that can have a multiplier get one, so that two lines of a unit may be weighed, which no step can say: then
+    what contradicts itself without lines is looked for.
     """
-    ways = (False, True) if any(None in own.only for own in known) else (False,)
-    return next((step for lines in ways if (step := _weighed(of, taken, known, lines))), None)
+    for lines in (True, False):
+        step = _weighed(of, taken, known, lines)
+        if step is not None:
+            return step if checker.excluded(of.net, of.domain, of.goal, taken, known, step)[0] else None
+    return None
 
 
 def _weighed(of: Any, taken: Taken, known: Known, lines: bool) -> dict[str, Any] | None:
-    """The step of `in_integers`, with lines below undecided units or without."""
+    """The step of `in_integers`, with lines below undecided units or without; None where no step can say it."""
     net, domain = (_behind(of.net), of.root) if of.lean else (of.net, of.domain)
     columns = [*range(net[0].first), *(layer.first + u for layer, own in zip(net, known, strict=False)
                                        for u, b in enumerate(own.only) if b is None)]  # fmt: skip
@@ -62,9 +65,8 @@ def _weighed(of: Any, taken: Taken, known: Known, lines: bool) -> dict[str, Any]
     if weights is None:
         return None
     factors = [[w * f for w, (_, f) in zip(*pair, strict=True)] for pair in zip(weights, reduced, strict=True)]
-    step = _step(of, [(f, name) for part, own in zip((rows, equal), factors, strict=True)
+    return _step(of, [(f, name) for part, own in zip((rows, equal), factors, strict=True)
                       for (_, name), f in zip(part, own, strict=True) if name and f], len(known))  # fmt: skip
-    return step if step and checker.excluded(of.net, of.domain, of.goal, taken, known, step)[0] else None
 
 
 def _step(of: Any, weighed: list[tuple[Fraction, tuple]], choices: int) -> dict[str, Any] | None:
